@@ -1,0 +1,5 @@
+import {
+  to       = envbackup_destination.s3
+  id       = "primary"
+  provider = envbackup
+}

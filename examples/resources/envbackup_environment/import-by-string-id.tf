@@ -1,0 +1,5 @@
+import {
+  to       = envbackup_environment.shop
+  id       = "shop-staging"
+  provider = envbackup
+}

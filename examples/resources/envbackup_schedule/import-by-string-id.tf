@@ -1,0 +1,5 @@
+import {
+  to       = envbackup_schedule.nightly
+  id       = "shop-staging/nightly"
+  provider = envbackup
+}

@@ -1,0 +1,155 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/preflight"
+	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
+	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
+)
+
+// defaultTimeout is S5's.
+const defaultTimeout = 6 * time.Hour
+
+// scheduleDoc makes the answer about a schedule: what was written, what it
+// will do, and how it fares.
+func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.Schedule, error) {
+	f, err := s.forecasts.of(sch.ScheduleSpec)
+	if err != nil {
+		return wire.Schedule{}, err
+	}
+	body := wire.Schedule{
+		Meta: metaOf(sch.Meta), ScheduleSpec: sch.ScheduleSpec, Forecast: f.doc,
+		NextRunAt: optional(sch.NextAt), DecidedUntil: optional(sch.DecidedUntil),
+	}
+	last, _, err := s.Store.Runs(ctx, envbackup.RunFilter{Schedule: sch.ID}, envbackup.Page{Limit: 1})
+	if err != nil {
+		return body, err
+	}
+	if len(last) > 0 {
+		run := runDoc(last[0])
+		body.LastRun = &run
+	}
+	good, err := s.Store.LastGood(ctx, sch.ID)
+	switch {
+	case err == nil:
+		b := backupDoc(good)
+		b.KeptBecause = []string{"newest good backup"}
+		body.LastGoodBackup = &b
+	case envbackup.CodeOf(err) != envbackup.CodeNotFound:
+		return body, err
+	}
+	body.Health, body.HealthDetail = health(sch, f.gap, body.LastGoodBackup, body.LastRun, s.Now().UTC())
+	return body, nil
+}
+
+// health judges a schedule: it is late when its last good backup, or else its
+// creation, lies further back than the worst-case gap plus the timeout. A gap
+// of 0 is unknown or beyond measure, and nothing is ever late then.
+func health(sch envbackup.Schedule, gap time.Duration, good *wire.Backup, last *wire.Run, now time.Time) (verdict, detail string) {
+	if sch.Paused {
+		return "paused", "no slot runs until it is resumed"
+	}
+	since, what := sch.CreatedAt, "it has no good backup since its creation"
+	if good != nil {
+		since, what = good.NominalAt, "its last good backup is"
+	}
+	age := now.Sub(since)
+	timeout := lengthOr(sch.Timeout, defaultTimeout)
+	late := gap > 0 && age > gap+timeout
+	switch {
+	case late && good != nil:
+		detail = fmt.Sprintf("%s %s old; it should never be older than %s", what, ageText(age), ageText(gap+timeout))
+	case late:
+		detail = fmt.Sprintf("%s %s ago", what, ageText(age))
+	case good == nil:
+		detail = "it has no good backup yet"
+	}
+	if (late || good == nil) && last != nil && last.Failure != nil {
+		detail += "; its last run failed: " + last.Failure.Message
+	}
+	switch {
+	case late:
+		return "late", detail
+	case good == nil:
+		return "new", detail
+	default:
+		return "ok", ""
+	}
+}
+
+// ageText rounds an age down to minutes, for people.
+func ageText(d time.Duration) string {
+	if d < time.Minute {
+		return "less than a minute"
+	}
+	return cron.FormatGap(d.Truncate(time.Minute))
+}
+
+// lengthOr reads a duration as a length; an empty or invalid one is def.
+func lengthOr(text string, def time.Duration) time.Duration {
+	d, err := retention.ParseDuration(text)
+	if err != nil {
+		return def
+	}
+	return d.Approx()
+}
+
+// forecasts caches what the configuration alone says about a schedule. It is
+// pure, so the key is what it depends on: schedules of many environments share
+// one rhythm, and one forecast.
+type forecasts struct {
+	mu     sync.Mutex
+	byText map[string]forecast
+}
+
+type forecast struct {
+	doc wire.Forecast
+	gap time.Duration // 0 when unknown or over 24 years
+}
+
+const maxForecasts = 10_000
+
+func newForecasts() *forecasts { return &forecasts{byText: map[string]forecast{}} }
+
+func (f *forecasts) of(spec envbackup.ScheduleSpec) (forecast, error) {
+	text, err := json.Marshal(envbackup.ScheduleSpec{
+		Cron: spec.Cron, Timezone: spec.Timezone, Retention: spec.Retention, Jitter: spec.Jitter, Blackout: spec.Blackout,
+	})
+	if err != nil {
+		return forecast{}, fmt.Errorf("encode schedule: %w", err)
+	}
+	key := string(text)
+	f.mu.Lock()
+	known, ok := f.byText[key]
+	f.mu.Unlock()
+	if ok {
+		return known, nil
+	}
+	made := forecastOf(spec)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.byText) >= maxForecasts {
+		clear(f.byText)
+	}
+	f.byText[key] = made
+	return made, nil
+}
+
+func forecastOf(spec envbackup.ScheduleSpec) forecast {
+	pure, ok := preflight.Describe(preflight.Of(spec))
+	if !ok {
+		return forecast{}
+	}
+	return forecast{
+		doc: wire.Forecast{Summary: pure.Summary, WorstCaseGap: pure.WorstCaseGap, MaxBackups: pure.MaxBackups},
+		gap: lengthOr(strings.TrimPrefix(pure.WorstCaseGap, "over "), 0),
+	}
+}

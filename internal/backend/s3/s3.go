@@ -1,0 +1,334 @@
+// Package s3 stores a repository in a bucket of Amazon S3 or a server that
+// speaks its protocol, in the layout that stock restic uses. It decides how
+// requests are signed and sent and what an answer means for the user.
+//
+// It does not retry: package retry does, which knows what may be repeated.
+// Uploads are single requests whose hash is part of the signature, so the
+// server verifies what it stores; what is read is verified by the repository.
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
+)
+
+// maxDelete is how many objects one request may remove.
+const maxDelete = 1000
+
+// Backend stores objects in a bucket. Use Open.
+type Backend struct {
+	client  *s3.Client
+	opt     Options
+	prefix  string // with a slash at its end, or empty
+	explain explainer
+	close   func()
+
+	// Servers without these answer once, and are not asked again.
+	noConditions atomic.Bool
+	noBatches    atomic.Bool
+}
+
+var (
+	_ backend.Backend = (*Backend)(nil)
+	_ backend.Prober  = (*Backend)(nil)
+)
+
+// Location implements backend.Backend; it has the form of restic's s3 URLs.
+func (b *Backend) Location() string {
+	endpoint := b.opt.Endpoint
+	if endpoint == "" {
+		endpoint = "https://s3." + b.opt.Region + ".amazonaws.com"
+	}
+	return "s3:" + strings.TrimRight(endpoint, "/") + "/" + strings.TrimRight(b.opt.Bucket+"/"+b.prefix, "/")
+}
+
+// Close implements backend.Backend.
+func (b *Backend) Close() error {
+	b.close()
+	return nil
+}
+
+func (b *Backend) key(h backend.Handle) string { return b.prefix + h.Path() }
+
+// Put implements backend.Backend.
+func (b *Backend) Put(ctx context.Context, h backend.Handle, data []byte, opt backend.PutOptions) error {
+	if err := check(ctx, "put", h); err != nil {
+		return err
+	}
+	in := &s3.PutObjectInput{
+		Bucket: &b.opt.Bucket,
+		Key:    aws.String(b.key(h)),
+		Body:   bytes.NewReader(data),
+		// Without it some servers read the body once to count it.
+		ContentLength: aws.Int64(int64(len(data))),
+	}
+	if h.Kind == backend.KindData && b.opt.StorageClass != "" {
+		// What every run reads stays in the standard class.
+		in.StorageClass = types.StorageClass(b.opt.StorageClass)
+	}
+	if b.opt.SSEKMSKeyID != "" {
+		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
+		in.SSEKMSKeyId = &b.opt.SSEKMSKeyID
+	}
+	conditional := opt.CreateOnly && !b.noConditions.Load()
+	if conditional {
+		in.IfNoneMatch = aws.String("*")
+	}
+	_, err := b.client.PutObject(ctx, in, payloadHash(opt.SHA256))
+	if err == nil {
+		return nil
+	}
+	if conditional && isNotImplemented(err) {
+		b.noConditions.Store(true)
+		return b.Put(ctx, h, data, opt)
+	}
+	return b.explain.error(ctx, "put", h, err)
+}
+
+// payloadHash makes the signature use a hash that is known, instead of reading
+// the data once more.
+func payloadHash(sum *[32]byte) func(*s3.Options) {
+	return func(o *s3.Options) {
+		if sum == nil {
+			return
+		}
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("KnownPayloadHash",
+				func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+					return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
+				}), middleware.Before)
+		})
+	}
+}
+
+// Get implements backend.Backend.
+func (b *Backend) Get(ctx context.Context, h backend.Handle, offset, length int64, fn func(io.Reader) error) error {
+	if err := check(ctx, "get", h); err != nil {
+		return err
+	}
+	if offset < 0 || length < 0 {
+		return &backend.Error{Op: "get", Handle: h, Kind: backend.Permanent, Message: fmt.Sprintf("range %d+%d is not possible", offset, length)}
+	}
+	in := &s3.GetObjectInput{Bucket: &b.opt.Bucket, Key: aws.String(b.key(h))}
+	switch {
+	case length > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
+	}
+	out, err := b.client.GetObject(ctx, in)
+	if err != nil {
+		return b.explain.error(ctx, "get", h, err)
+	}
+	// What is left of a body that was not read to its end is of no use.
+	defer func() { _ = out.Body.Close() }()
+	size := aws.ToInt64(out.ContentLength)
+	switch {
+	case out.ContentLength == nil:
+		size = -1
+	case in.Range != nil && out.ContentRange == nil:
+		return &backend.Error{Op: "get", Handle: h, Kind: backend.Permanent, Message: "the server ignores ranges"}
+	case length > 0 && size != length:
+		return &backend.Error{Op: "get", Handle: h, Kind: backend.Permanent,
+			Message: fmt.Sprintf("range %d+%d is not within the object", offset, length)}
+	}
+	return fn(&body{ctx: ctx, b: b, h: h, r: out.Body, left: size})
+}
+
+// body classifies broken reads and tells an early end from the real one.
+type body struct {
+	ctx  context.Context
+	b    *Backend
+	h    backend.Handle
+	r    io.Reader
+	left int64 // -1 if unknown
+}
+
+func (r *body) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if r.left >= 0 {
+		r.left -= int64(n)
+	}
+	switch {
+	case err == nil || err == io.EOF && r.left <= 0:
+		return n, err
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	}
+	return n, r.b.explain.error(r.ctx, "get", r.h, err)
+}
+
+// Stat implements backend.Backend.
+func (b *Backend) Stat(ctx context.Context, h backend.Handle) (int64, error) {
+	if err := check(ctx, "stat", h); err != nil {
+		return 0, err
+	}
+	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.opt.Bucket, Key: aws.String(b.key(h))})
+	if err == nil {
+		return aws.ToInt64(out.ContentLength), nil
+	}
+	err = b.explain.error(ctx, "stat", h, err)
+	// The answer to a HEAD has no body. Whatever is wrong, a listing is told in
+	// words; and whether it is the object or the bucket that is missing only
+	// the listing tells.
+	if ctx.Err() == nil && !backend.IsRetryable(err) {
+		if lerr := b.listOne(ctx, b.key(h)); lerr != nil {
+			return 0, lerr
+		}
+	}
+	return 0, err
+}
+
+// listOne asks for one key, for the sake of the error.
+func (b *Backend) listOne(ctx context.Context, prefix string) error {
+	_, err := b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.opt.Bucket, Prefix: &prefix, MaxKeys: aws.Int32(1)})
+	if err != nil {
+		return b.explain.error(ctx, "list", backend.Handle{}, err)
+	}
+	return nil
+}
+
+// List implements backend.Backend.
+func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(name string, size int64, modified time.Time) error) error {
+	prefix := b.prefix + kind.Dir() + "/"
+	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: &b.opt.Bucket, Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return b.explain.error(ctx, "list", backend.Handle{Kind: kind}, err)
+		}
+		for _, o := range page.Contents {
+			h := backend.Handle{Kind: kind, Name: path.Base(aws.ToString(o.Key))}
+			if !h.Valid() || b.key(h) != aws.ToString(o.Key) {
+				continue
+			}
+			if err := fn(h.Name, aws.ToInt64(o.Size), aws.ToTime(o.LastModified).UTC()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Delete implements backend.Backend.
+func (b *Backend) Delete(ctx context.Context, handles ...backend.Handle) error {
+	for _, h := range handles {
+		if err := check(ctx, "delete", h); err != nil {
+			return err
+		}
+	}
+	for len(handles) > 0 {
+		n := min(maxDelete, len(handles))
+		if err := b.deleteSome(ctx, handles[:n]); err != nil {
+			return err
+		}
+		handles = handles[n:]
+	}
+	return nil
+}
+
+func (b *Backend) deleteSome(ctx context.Context, handles []backend.Handle) error {
+	if len(handles) == 1 || b.noBatches.Load() {
+		for _, h := range handles {
+			_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opt.Bucket, Key: aws.String(b.key(h))})
+			if err == nil {
+				continue
+			}
+			if err := b.explain.error(ctx, "delete", h, err); !errors.Is(err, backend.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	}
+	byKey := make(map[string]backend.Handle, len(handles))
+	ids := make([]types.ObjectIdentifier, len(handles))
+	for i, h := range handles {
+		key := b.key(h)
+		byKey[key] = h
+		ids[i].Key = &key
+	}
+	out, err := b.client.DeleteObjects(ctx, &s3.DeleteObjectsInput{
+		Bucket: &b.opt.Bucket,
+		Delete: &types.Delete{Objects: ids, Quiet: aws.Bool(true)},
+	})
+	if err != nil {
+		if isNotImplemented(err) {
+			b.noBatches.Store(true)
+			return b.deleteSome(ctx, handles)
+		}
+		return b.explain.error(ctx, "delete", backend.Handle{}, err)
+	}
+	for _, e := range out.Errors {
+		h := byKey[aws.ToString(e.Key)]
+		err := b.explain.code("delete", h, aws.ToString(e.Code), aws.ToString(e.Message), 0, nil)
+		if err.Kind != backend.NotFound {
+			return err
+		}
+	}
+	return nil
+}
+
+// Probe implements backend.Prober. The object that it writes lies beside the
+// repository's, and it is removed again.
+func (b *Backend) Probe(ctx context.Context) error {
+	if err := b.listOne(ctx, b.prefix); err != nil {
+		return err
+	}
+	var suffix [8]byte
+	_, _ = rand.Read(suffix[:]) // never fails
+	key := b.prefix + "envbackup-probe-" + hex.EncodeToString(suffix[:])
+	content := []byte("envbackup")
+	step := func(what string, err error) error {
+		if err == nil {
+			return nil
+		}
+		err = b.explain.error(ctx, "probe", backend.Handle{}, err)
+		if e, ok := errors.AsType[*backend.Error](err); ok && e.Kind == backend.AccessDenied {
+			e.Message = fmt.Sprintf("these credentials may list bucket %q but not %s objects in it", b.opt.Bucket, what)
+		}
+		return err
+	}
+	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.opt.Bucket, Key: &key, Body: bytes.NewReader(content)})
+	if err != nil {
+		return step("write", err)
+	}
+	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.opt.Bucket, Key: &key})
+	if err == nil {
+		var got []byte
+		got, err = io.ReadAll(io.LimitReader(out.Body, 1<<10))
+		_ = out.Body.Close() // it was read
+		if err == nil && !bytes.Equal(got, content) {
+			return &backend.Error{Op: "probe", Kind: backend.Permanent, Message: fmt.Sprintf("bucket %q gives back other bytes than were stored", b.opt.Bucket)}
+		}
+	}
+	rerr := step("read", err)
+	_, err = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opt.Bucket, Key: &key})
+	return errors.Join(rerr, step("delete", err))
+}
+
+func check(ctx context.Context, op string, h backend.Handle) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s %s: %w", op, h, context.Cause(ctx))
+	}
+	if !h.Valid() {
+		return &backend.Error{Op: op, Handle: h, Kind: backend.Permanent, Message: fmt.Sprintf("%q is no name of a %s", h.Name, h.Kind)}
+	}
+	return nil
+}

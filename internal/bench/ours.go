@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/archiver"
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend/retry"
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend/s3"
+	"github.com/envbackup/terraform-provider-envbackup/internal/repository"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restorer"
+	"github.com/envbackup/terraform-provider-envbackup/internal/secret"
+)
+
+// password opens every repository of a benchmark.
+const password = "benchmark"
+
+// hostname stands in our snapshots.
+const hostname = "bench"
+
+// engine is our engine on one repository, put together as the daemon does it.
+type engine struct{ *repository.Repository }
+
+// openEngine opens the repository at p, or makes it.
+func openEngine(ctx context.Context, p place, create bool) (*engine, error) {
+	store, err := s3.Open(ctx, s3.Options{
+		Endpoint: p.Endpoint, Region: p.Region, Bucket: p.Bucket, Prefix: p.Prefix, ForcePathStyle: true,
+		AccessKeyID: p.AccessKey, SecretAccessKey: secret.New(p.SecretKey),
+	})
+	if err != nil {
+		return nil, err
+	}
+	be := retry.New(store, retry.Options{})
+	var repo *repository.Repository
+	if create {
+		repo, err = repository.Init(ctx, be, secret.New(password), repository.InitOptions{})
+	} else {
+		repo, err = repository.Open(ctx, be, secret.New(password))
+	}
+	if err != nil {
+		return nil, errors.Join(err, be.Close())
+	}
+	return &engine{repo}, nil
+}
+
+// locked calls fn under a shared lock, with the index up to date.
+func (e *engine) locked(ctx context.Context, fn func(ctx context.Context) error) (err error) {
+	lock, err := e.Lock(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if err := e.LoadIndex(lock.Context()); err != nil {
+		return err
+	}
+	return fn(lock.Context())
+}
+
+// backup does what a run does between its two rows in the database: lock, find
+// the parent, save, read the snapshot back, unlock.
+func (e *engine) backup(ctx context.Context, dir string) error {
+	return e.locked(ctx, func(ctx context.Context) error {
+		parent, err := e.newest(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = e.save(ctx, dir, parent, time.Time{})
+		return err
+	})
+}
+
+// save takes a backup under a lock that is held already.
+func (e *engine) save(ctx context.Context, dir string, parent *restic.Snapshot, at time.Time) (*restic.Snapshot, error) {
+	defer e.Abort() // nothing is left to give up after a success
+	snapshot, report, err := archiver.Backup(ctx, e.Repository, archiver.Request{
+		Sources: []archiver.Source{{Root: dir}}, Parent: parent, Hostname: hostname, Time: at,
+		ProgramVersion: "envbackup bench",
+	})
+	if err != nil {
+		return nil, err
+	}
+	if report.Partial() {
+		return nil, fmt.Errorf("back up %s: %d entries could not be read", dir, report.UnreadableCount)
+	}
+	return snapshot, e.VerifySnapshot(ctx, snapshot.ID)
+}
+
+// newest returns the newest snapshot, or nil when there is none.
+func (e *engine) newest(ctx context.Context) (*restic.Snapshot, error) {
+	snapshots, err := e.byTime(ctx)
+	if err != nil || len(snapshots) == 0 {
+		return nil, err
+	}
+	return snapshots[len(snapshots)-1], nil
+}
+
+// byTime returns all snapshots, oldest first.
+func (e *engine) byTime(ctx context.Context) ([]*restic.Snapshot, error) {
+	snapshots, err := e.Snapshots(ctx, nil)
+	slices.SortFunc(snapshots, func(a, b *restic.Snapshot) int { return a.Time.Compare(b.Time) })
+	return snapshots, err
+}
+
+func (e *engine) restore(ctx context.Context, target string) error {
+	return e.locked(ctx, func(ctx context.Context) error {
+		snapshot, err := e.newest(ctx)
+		if err != nil {
+			return err
+		}
+		if snapshot == nil {
+			return errors.New("there is no snapshot to restore")
+		}
+		report, err := restorer.Restore(ctx, e.Repository, snapshot, restorer.Options{Target: target})
+		if err == nil && report.WarningCount > 0 {
+			err = fmt.Errorf("restore /%s: %w", report.Warnings[0].Path, report.Warnings[0].Err)
+		}
+		return err
+	})
+}
+
+// prune forgets all but the newest keep snapshots and removes their data.
+func (e *engine) prune(ctx context.Context, keep int) (repository.PruneStats, error) {
+	snapshots, err := e.byTime(ctx)
+	if err != nil {
+		return repository.PruneStats{}, err
+	}
+	var ids []restic.ID
+	for _, s := range snapshots[:max(0, len(snapshots)-keep)] {
+		ids = append(ids, s.ID)
+	}
+	if err := e.ForgetSnapshots(ctx, ids...); err != nil {
+		return repository.PruneStats{}, err
+	}
+	return e.Prune(ctx, repository.PruneOptions{})
+}
+
+// fill makes one backup a day of a tree that changes in between.
+func (e *engine) fill(ctx context.Context, dir string, snapshots int) error {
+	return e.locked(ctx, func(ctx context.Context) error {
+		var parent *restic.Snapshot
+		for day := range snapshots {
+			if _, err := change(ctx, dir, day); err != nil {
+				return err
+			}
+			snapshot, err := e.save(ctx, dir, parent, stamp.AddDate(0, 0, day))
+			if err != nil {
+				return err
+			}
+			parent = snapshot
+		}
+		return nil
+	})
+}

@@ -1,0 +1,71 @@
+package client
+
+import (
+	"context"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
+)
+
+// Runs lists runs, newest first.
+func (c *Client) Runs(ctx context.Context, query wire.RunsQuery) (wire.RunPage, error) {
+	return list[wire.RunPage](ctx, c, "/runs", query.Values())
+}
+
+// Run returns one run with its attempts.
+func (c *Client) Run(ctx context.Context, id string) (wire.Run, error) {
+	return get[wire.Run](ctx, c, "/runs/"+segment(id))
+}
+
+// CancelRun asks a run to end and returns it as it is then; a run that goes on
+// ends a little later. A run that is over is CodeConflict.
+func (c *Client) CancelRun(ctx context.Context, id string) (wire.Run, error) {
+	return post[wire.Run](ctx, c, "/runs/"+segment(id)+"/cancel", nil)
+}
+
+// Backups lists backups, newest first, with the total of all that match.
+func (c *Client) Backups(ctx context.Context, query wire.BackupsQuery) (wire.BackupPage, error) {
+	return list[wire.BackupPage](ctx, c, "/backups", query.Values())
+}
+
+// Backup returns one backup by its id, its snapshot id or the beginning of
+// that.
+func (c *Client) Backup(ctx context.Context, id string) (wire.Backup, error) {
+	return get[wire.Backup](ctx, c, "/backups/"+segment(id))
+}
+
+// HoldBackup exempts a backup from every rule that removes; holding it again
+// replaces the reason. A deletion that has begun is CodeConflict.
+func (c *Client) HoldBackup(ctx context.Context, id, reason string) (wire.Backup, error) {
+	return post[wire.Backup](ctx, c, "/backups/"+segment(id)+"/hold", wire.HoldRequest{Reason: reason})
+}
+
+// ReleaseBackup ends a hold.
+func (c *Client) ReleaseBackup(ctx context.Context, id string) (wire.Backup, error) {
+	return post[wire.Backup](ctx, c, "/backups/"+segment(id)+"/release", nil)
+}
+
+// DeleteBackup removes a backup for good, as an admin; a held one is
+// CodeConflict.
+func (c *Client) DeleteBackup(ctx context.Context, id string) error {
+	return c.removeData(ctx, "/backups/"+segment(id), 0)
+}
+
+// Restores lists restores, newest first.
+func (c *Client) Restores(ctx context.Context, query wire.RestoresQuery) (wire.RestorePage, error) {
+	return list[wire.RestorePage](ctx, c, "/restores", query.Values())
+}
+
+// Restore returns one restore.
+func (c *Client) Restore(ctx context.Context, id string) (wire.Restore, error) {
+	return get[wire.Restore](ctx, c, "/restores/"+segment(id))
+}
+
+// CreateRestore asks for a restore and returns it, queued.
+func (c *Client) CreateRestore(ctx context.Context, in wire.RestoreRequest) (wire.Restore, error) {
+	return post[wire.Restore](ctx, c, "/restores", in)
+}
+
+// CancelRestore asks a restore to end; what it has written stays.
+func (c *Client) CancelRestore(ctx context.Context, id string) (wire.Restore, error) {
+	return post[wire.Restore](ctx, c, "/restores/"+segment(id)+"/cancel", nil)
+}

@@ -1,0 +1,67 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+)
+
+var (
+	// ErrNoRepository reports a place that holds no repository.
+	ErrNoRepository = errors.New("there is no repository here")
+	// ErrExists reports an Init where a repository is already.
+	ErrExists = errors.New("there is a repository here already")
+	// ErrWrongPassword reports that no key of the repository opens with the
+	// password.
+	ErrWrongPassword = errors.New("wrong password: no key of the repository opens with it")
+	// ErrUnsupported reports a repository in a format other than version 2.
+	ErrUnsupported = errors.New("repository format is not supported")
+	// ErrLocked matches every *LockedError.
+	ErrLocked = errors.New("repository is locked")
+	// ErrLockLost is the cause of a lock's context after the lock could not be
+	// refreshed in time or was removed by somebody else.
+	ErrLockLost = errors.New("the lock on the repository was lost")
+	// ErrUnknownBlob reports a blob that the index does not list.
+	ErrUnknownBlob = errors.New("blob is not in the index")
+	// ErrDamaged reports stored bytes that are not what their name, their key
+	// or the index says.
+	ErrDamaged = errors.New("stored data are damaged")
+	// ErrBusy reports a call that cannot run while blobs are being saved
+	// through the same Repository.
+	ErrBusy = errors.New("blobs are being saved to the repository")
+	// ErrAborted is what saving returns after Abort.
+	ErrAborted = errors.New("saving was aborted")
+)
+
+// LockedError says who holds the lock that is in the way.
+type LockedError struct {
+	Lock LockInfo
+}
+
+// Error names host, process and time of the lock.
+func (e *LockedError) Error() string {
+	mode := "shared"
+	if e.Lock.Exclusive {
+		mode = "exclusive"
+	}
+	who := e.Lock.Hostname
+	if e.Lock.Username != "" {
+		who = e.Lock.Username + "@" + who
+	}
+	return fmt.Sprintf("repository is locked (%s) by %s, process %d, since %s; if that process is gone, run `restic unlock`",
+		mode, who, e.Lock.PID, e.Lock.Time.UTC().Format(time.RFC3339))
+}
+
+// Is makes errors.Is(err, ErrLocked) work.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// damaged wraps a cause into ErrDamaged.
+func damaged(what string, cause error) error {
+	return fmt.Errorf("%s: %w: %w", what, ErrDamaged, cause)
+}
+
+func mismatch(what string, got restic.ID) error {
+	return fmt.Errorf("%s: %w: its content is %s", what, ErrDamaged, got.Short())
+}

@@ -1,0 +1,113 @@
+package repository
+
+import (
+	"context"
+	"sync"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+)
+
+// walkConcurrency is how many trees are loaded at once. Most come from the
+// cache of pack stretches, so a few suffice to hide the store's latency.
+const walkConcurrency = 4
+
+// treeWalk visits trees in parallel, deepest first, so that the list of what
+// is still to do stays short.
+type treeWalk struct {
+	r *Repository
+	// enter is asked before a tree is loaded, one call at a time for a tree;
+	// false skips it.
+	enter func(id restic.ID) bool
+	// visit gets the loaded tree, or the error of loading it. Calls run
+	// concurrently. An error ends the walk.
+	visit func(id restic.ID, t *restic.Tree, err error) error
+
+	mu    sync.Mutex
+	ready sync.Cond
+	todo  []restic.ID
+	busy  int
+	err   error
+}
+
+func (r *Repository) walkTrees(ctx context.Context, roots []restic.ID, enter func(restic.ID) bool, visit func(restic.ID, *restic.Tree, error) error) error {
+	w := &treeWalk{r: r, enter: enter, visit: visit}
+	w.ready.L = &w.mu
+	w.push(roots)
+	stop := context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })
+	defer stop()
+	var wg sync.WaitGroup
+	for range walkConcurrency {
+		wg.Go(func() { w.run(ctx) })
+	}
+	wg.Wait()
+	return w.err
+}
+
+func (w *treeWalk) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+	w.ready.Broadcast()
+}
+
+// push adds trees so that the first of ids is taken first.
+func (w *treeWalk) push(ids []restic.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := len(ids) - 1; i >= 0; i-- {
+		if w.enter(ids[i]) {
+			w.todo = append(w.todo, ids[i])
+		}
+	}
+	w.ready.Broadcast()
+}
+
+func (w *treeWalk) run(ctx context.Context) {
+	for {
+		w.mu.Lock()
+		for len(w.todo) == 0 && w.busy > 0 && w.err == nil {
+			w.ready.Wait()
+		}
+		if w.err != nil || len(w.todo) == 0 {
+			w.mu.Unlock()
+			return
+		}
+		id := w.todo[len(w.todo)-1]
+		w.todo = w.todo[:len(w.todo)-1]
+		w.busy++
+		w.mu.Unlock()
+
+		err := w.step(ctx, id)
+
+		w.mu.Lock()
+		w.busy--
+		if w.busy == 0 {
+			w.ready.Broadcast()
+		}
+		w.mu.Unlock()
+		if err != nil {
+			w.fail(err)
+			return
+		}
+	}
+}
+
+func (w *treeWalk) step(ctx context.Context, id restic.ID) error {
+	tree, err := w.r.LoadTree(ctx, id)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := w.visit(id, tree, err); err != nil || tree == nil {
+		return err
+	}
+	var children []restic.ID
+	for _, n := range tree.Nodes {
+		if n.Subtree != nil {
+			children = append(children, *n.Subtree)
+		}
+	}
+	w.push(children)
+	return nil
+}

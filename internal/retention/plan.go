@@ -1,0 +1,300 @@
+package retention
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Trigger is why a backup was taken.
+type Trigger string
+
+// The triggers. The first three belong to a slot of the schedule.
+const (
+	TriggerSchedule Trigger = "schedule"
+	TriggerCatchUp  Trigger = "catch_up"
+	TriggerCreate   Trigger = "create"
+	TriggerManual   Trigger = "manual"
+	TriggerSafety   Trigger = "safety"
+)
+
+// Status is what a backup is worth.
+type Status string
+
+// The statuses. Only a complete backup is good.
+const (
+	StatusComplete Status = "complete"
+	StatusPartial  Status = "partial"
+	StatusSuspect  Status = "suspect"
+	StatusDamaged  Status = "damaged"
+)
+
+// Point is one backup of the schedule at the destination.
+type Point struct {
+	ID        string
+	Nominal   time.Time // of the slot; of the request for a manual one
+	Completed time.Time
+	// Stored is when the destination says that it got the backup; zero if it
+	// does not say. Only max_age asks, for backups dated in the future.
+	Stored      time.Time
+	Trigger     Trigger
+	Status      Status
+	Verified    bool      // passed a read or restore verification
+	Held        bool      // a person holds it
+	LockedUntil time.Time // by the object store; zero for no lock
+	InUse       bool      // being restored, verified or downloaded
+	Size        int64     // bytes
+}
+
+func (p Point) good() bool { return p.Status == StatusComplete }
+
+func (p Point) ofSlot() bool {
+	return p.Trigger == TriggerSchedule || p.Trigger == TriggerCatchUp || p.Trigger == TriggerCreate
+}
+
+// List is which of the separate lists a backup is judged in.
+type List string
+
+// The lists. What is in none of them is kept by its age alone.
+const (
+	ListCandidates List = "candidates" // good backups of slots
+	ListSecond     List = "second"     // partial, suspect and damaged ones
+	ListOther      List = "other"      // manual and safety ones, and those dated in the future
+)
+
+// Item is what is decided about one backup.
+type Item struct {
+	Point Point
+	List  List
+	Keep  bool
+	// Reasons says why it is kept, or why it goes; never empty.
+	Reasons []string
+}
+
+// Decision is what is decided about all backups, newest first.
+type Decision struct {
+	Items []Item
+}
+
+// Kept returns the backups that stay, newest first.
+func (d Decision) Kept() []Item { return d.filter(true) }
+
+// Removed returns the backups that go, newest first.
+func (d Decision) Removed() []Item { return d.filter(false) }
+
+func (d Decision) filter(keep bool) []Item {
+	var items []Item
+	for _, it := range d.Items {
+		if it.Keep == keep {
+			items = append(items, it)
+		}
+	}
+	return items
+}
+
+// skew is how far in the future a backup may be dated and still count: clocks
+// of daemons differ a little.
+const skew = 5 * time.Minute
+
+// Plan decides for each point whether it stays. The points are those of one
+// schedule at one destination, in any order; loc is the schedule's zone. The
+// points are not changed.
+//
+// Candidates are kept by the rules of the policy. Partial, suspect and damaged
+// ones are judged by the same rules among themselves and never displace a
+// candidate. Manual and safety ones, and those dated in the future, are kept by
+// age. MaxAge then removes what is older, but for the floor, the newest good
+// and the newest verified backup, and what is held or locked.
+func Plan(points []Point, p Policy, loc *time.Location, now time.Time) Decision {
+	j := judge{policy: p, loc: loc, now: now, items: make([]Item, len(points))}
+	for i, pt := range points {
+		j.items[i] = Item{Point: pt, List: j.list(pt)}
+	}
+	slices.SortStableFunc(j.items, func(a, b Item) int { return newestFirst(a.Point, b.Point) })
+	j.protect()
+	if p.KeepAll {
+		for i := range j.items {
+			j.keep(i, "keep_all")
+		}
+	} else {
+		j.byRules(ListCandidates)
+		j.byRules(ListSecond)
+		j.byAge()
+		j.limitAge()
+	}
+	j.explain()
+	return Decision{Items: j.items}
+}
+
+func newestFirst(a, b Point) int {
+	return cmp.Or(b.Nominal.Compare(a.Nominal), b.Completed.Compare(a.Completed), cmp.Compare(b.ID, a.ID))
+}
+
+// judge carries one call of Plan.
+type judge struct {
+	policy Policy
+	loc    *time.Location
+	now    time.Time
+	items  []Item // newest first
+	// Indexes into items that max_age must not remove; -1 for none.
+	newestGood, newestVerified int
+	floor                      map[int]bool
+}
+
+func (j *judge) future(p Point) bool { return p.Nominal.After(j.now.Add(skew)) }
+
+func (j *judge) list(p Point) List {
+	switch {
+	case j.future(p):
+		return ListOther
+	case !p.good():
+		return ListSecond
+	case p.ofSlot():
+		return ListCandidates
+	}
+	return ListOther
+}
+
+func (j *judge) keep(i int, reason string) {
+	j.items[i].Keep = true
+	j.items[i].Reasons = append(j.items[i].Reasons, reason)
+}
+
+// protect keeps what no rule of a policy may remove.
+func (j *judge) protect() {
+	j.newestGood, j.newestVerified, j.floor = -1, -1, map[int]bool{}
+	inFuture := -1
+	for i, it := range j.items {
+		p := it.Point
+		if p.good() {
+			switch {
+			case j.future(p):
+				if inFuture < 0 {
+					inFuture = i
+				}
+			case j.newestGood < 0:
+				j.newestGood = i
+			}
+		}
+		if it.List == ListCandidates {
+			if len(j.floor) < j.policy.AtLeast {
+				j.floor[i] = true
+				j.keep(i, fmt.Sprintf("floor (keep_at_least %d)", j.policy.AtLeast))
+			}
+			if p.Verified && j.newestVerified < 0 {
+				j.newestVerified = i
+			}
+		}
+		if p.Held {
+			j.keep(i, "held")
+		}
+		if p.LockedUntil.After(j.now) {
+			j.keep(i, "locked until "+p.LockedUntil.UTC().Format(time.RFC3339))
+		}
+		if p.InUse {
+			j.keep(i, "in use")
+		}
+	}
+	// One dated in the future is the newest good backup only for want of any
+	// other: nobody knows how old it is.
+	if j.newestGood < 0 {
+		j.newestGood = inFuture
+	}
+	if j.newestGood >= 0 {
+		j.keep(j.newestGood, "newest good backup")
+	}
+	if j.newestVerified >= 0 {
+		j.keep(j.newestVerified, "newest verified")
+	}
+}
+
+// byRules applies the policy to one list by itself.
+func (j *judge) byRules(list List) {
+	var times []time.Time
+	var index []int
+	for i, it := range j.items {
+		if it.List == list {
+			times = append(times, it.Point.Nominal.In(j.loc))
+			index = append(index, i)
+		}
+	}
+	if list == ListSecond {
+		for k, i := range index {
+			if k < j.policy.AtLeast {
+				j.keep(i, fmt.Sprintf("%s: floor (keep_at_least %d)", j.items[i].Point.Status, j.policy.AtLeast))
+			}
+		}
+	}
+	j.policy.selectKept(times, j.loc, func(k int, reason string) {
+		i := index[k]
+		if list == ListSecond {
+			reason = string(j.items[i].Point.Status) + ": " + reason
+		}
+		j.keep(i, reason)
+	})
+}
+
+// byAge keeps manual and safety backups, whatever their status, for the manual
+// period, and what is dated in the future until it is not.
+func (j *judge) byAge() {
+	since := j.policy.ManualPeriod.Before(j.now, j.loc)
+	for i, it := range j.items {
+		switch p := it.Point; {
+		case j.future(p):
+			j.keep(i, "dated in the future")
+		case !p.ofSlot() && p.Nominal.After(since):
+			j.keep(i, fmt.Sprintf("%s, younger than %s", p.Trigger, j.policy.ManualPeriod))
+		}
+	}
+}
+
+// limitAge takes back what the rules kept beyond max_age.
+func (j *judge) limitAge() {
+	if j.policy.MaxAge.IsZero() {
+		return
+	}
+	limit := j.policy.MaxAge.Before(j.now, j.loc)
+	for i := range j.items {
+		it := &j.items[i]
+		p := it.Point
+		safe := p.Held || p.LockedUntil.After(j.now) || j.floor[i] || i == j.newestGood || i == j.newestVerified
+		if j.born(p).Before(limit) && !safe {
+			it.Keep, it.Reasons = false, []string{"older than max_age " + j.policy.MaxAge.String()}
+		}
+	}
+}
+
+// born is the instant from which a backup's age counts.
+func (j *judge) born(p Point) time.Time {
+	switch {
+	case !j.future(p):
+		return p.Nominal
+	case !p.Stored.IsZero():
+		return p.Stored
+	case !p.Completed.IsZero() && !p.Completed.After(j.now):
+		return p.Completed
+	}
+	return p.Nominal
+}
+
+// explain says why the others go.
+func (j *judge) explain() {
+	for i := range j.items {
+		it := &j.items[i]
+		if it.Keep || len(it.Reasons) > 0 {
+			continue
+		}
+		reason := "no rule keeps it"
+		switch {
+		case !it.Point.ofSlot() && it.Point.good():
+			reason = fmt.Sprintf("%s, not younger than %s", it.Point.Trigger, j.policy.ManualPeriod)
+		case !j.policy.Period.IsZero():
+			reason += "; outside period " + j.policy.Period.String()
+		}
+		if it.List == ListSecond {
+			reason = string(it.Point.Status) + ": " + reason
+		}
+		it.Reasons = append(it.Reasons, reason)
+	}
+}

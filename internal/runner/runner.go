@@ -1,0 +1,175 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/repository"
+	"github.com/envbackup/terraform-provider-envbackup/internal/store"
+)
+
+// Store is the part of the daemon's state that runs and restores touch.
+type Store interface {
+	Schedule(ctx context.Context, idOrReference string) (envbackup.Schedule, error)
+	Schedules(ctx context.Context, filter envbackup.ScheduleFilter, page envbackup.Page) ([]envbackup.Schedule, string, error)
+	Environment(ctx context.Context, idOrName string) (envbackup.Environment, error)
+	Destination(ctx context.Context, idOrName string) (envbackup.Destination, error)
+	Repository(ctx context.Context, destinationID, environmentID string) (envbackup.Repository, error)
+	Run(ctx context.Context, id string) (envbackup.Run, error)
+
+	// AddBackup is idempotent by snapshot and destination; it fills b.ID.
+	AddBackup(ctx context.Context, b *envbackup.Backup) error
+	Backup(ctx context.Context, idOrSnapshot string) (envbackup.Backup, error)
+	AllBackups(ctx context.Context, scheduleID, destinationID string) ([]envbackup.Backup, error)
+	// MarkRemoval refuses with CodeConflict when one of them is held.
+	MarkRemoval(ctx context.Context, ids []string, at time.Time) error
+	// BeginRemoval refuses with CodeConflict when a hold came after the mark.
+	BeginRemoval(ctx context.Context, id string, at time.Time) error
+	UnmarkRemoval(ctx context.Context, ids []string) error
+	DropBackups(ctx context.Context, ids []string) error
+	// RecentSizes returns the restored sizes of the schedule's newest n
+	// candidates at a destination from the run ledger, pruned ones included.
+	RecentSizes(ctx context.Context, scheduleID string, n int) ([]int64, error)
+
+	SetAside(ctx context.Context, scheduleID, destinationID string) (store.SetAside, error)
+	SaveSetAside(ctx context.Context, a store.SetAside) error
+	// AddWaited lets d pass for every list that waits.
+	AddWaited(ctx context.Context, d time.Duration) error
+
+	Setting(ctx context.Context, key string) (value string, ok bool, err error)
+	SetSetting(ctx context.Context, key, value string) error
+}
+
+// Vault opens repositories.
+type Vault interface {
+	Repository(ctx context.Context, environmentID, destinationID string) (*repository.Repository, error)
+	// StoredAt returns when the store of the repository says that it received
+	// the snapshot; zero where the store's clock is this host's.
+	StoredAt(ctx context.Context, environmentID, destinationID, snapshotID string) (time.Time, error)
+}
+
+// Config is how the runner works.
+type Config struct {
+	// AllowRead and AllowRestore refuse a path that the operator does not
+	// allow, with CodeNotAllowed.
+	AllowRead    func(path string) error
+	AllowRestore func(path string) error
+	// Worker is this daemon's name; environments pinned to another are left
+	// to that one. Empty matches unpinned environments only.
+	Worker string
+	// Hostname stands in every snapshot.
+	Hostname string
+	// Version stands in every snapshot as the program's.
+	Version string
+	Log     *slog.Logger
+	// LockWait is how long a run waits for a repository that is locked, as by
+	// the last step of a prune, before its attempt fails; 0 does not wait.
+	LockWait time.Duration
+	// Now is the wall clock; nil means time.Now. Tests of retention set it.
+	Now func() time.Time
+}
+
+// Runner executes runs and restores. All methods may be called concurrently;
+// that one environment has one writer at a time is the queue's part.
+type Runner struct {
+	store Store
+	vault Vault
+	cfg   Config
+
+	mu sync.Mutex
+	// retaining holds a lock for each schedule at a destination: retention
+	// after a run and an explicit one must not judge the same list at once.
+	retaining map[pair]*sync.Mutex
+	// reclaimed remembers when the data of a repository was last pruned, and
+	// how long that took.
+	reclaimed map[pair]reclamation
+	// inUse counts restores that read a backup.
+	inUse map[string]int
+}
+
+// pair names two things that meet, such as a schedule and a destination.
+type pair struct{ a, b string }
+
+// New returns a runner.
+func New(state Store, vault Vault, cfg Config) *Runner {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Runner{
+		store: state, vault: vault, cfg: cfg,
+		retaining: map[pair]*sync.Mutex{}, reclaimed: map[pair]reclamation{}, inUse: map[string]int{},
+	}
+}
+
+func (r *Runner) now() time.Time { return r.cfg.Now().UTC() }
+
+// use marks a backup as being read until the returned function is called, so
+// that no retention removes it meanwhile.
+func (r *Runner) use(backupID string) (done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inUse[backupID]++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.inUse[backupID]--; r.inUse[backupID] == 0 {
+			delete(r.inUse, backupID)
+		}
+	}
+}
+
+func (r *Runner) isInUse(backupID string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inUse[backupID] > 0
+}
+
+// retain locks a schedule's backups at a destination against another
+// retention in this process.
+func (r *Runner) retain(scheduleID, destinationID string) (unlock func()) {
+	r.mu.Lock()
+	k := pair{scheduleID, destinationID}
+	m, ok := r.retaining[k]
+	if !ok {
+		m = new(sync.Mutex)
+		r.retaining[k] = m
+	}
+	r.mu.Unlock()
+	m.Lock()
+	return m.Unlock
+}
+
+// lockPoll is the time between two looks at a repository that is locked.
+const lockPoll = 2 * time.Second
+
+// lock takes a shared lock, waiting for one that is in the way.
+func (r *Runner) lock(ctx context.Context, repo *repository.Repository) (*repository.Lock, error) {
+	for until := time.Now().Add(r.cfg.LockWait); ; {
+		lock, err := repo.Lock(ctx, false)
+		if !errors.Is(err, repository.ErrLocked) || time.Now().After(until) {
+			return lock, err
+		}
+		timer := time.NewTimer(lockPoll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// unlock gives a repository's lock back; one that cannot be given back goes
+// stale by itself.
+func (r *Runner) unlock(ctx context.Context, lock *repository.Lock, place string) {
+	if err := lock.Unlock(); err != nil {
+		r.cfg.Log.WarnContext(ctx, "cannot remove a lock", "repository", place, "error", err)
+	}
+}

@@ -1,0 +1,175 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/store"
+)
+
+func backups(b *bench) {
+	ctx := b.Context()
+	plain := b.backup(1, nil)
+	nas := b.backup(2, func(k *envbackup.Backup) { k.DestinationID, k.Destination = "dst_2", "nas" })
+	mail := b.backup(3, func(k *envbackup.Backup) { k.Environment, k.ScheduleID, k.Schedule = "mail", "sch_2", "weekly" })
+	partial := b.backup(4, func(k *envbackup.Backup) { k.Status, k.Missing = envbackup.BackupPartial, []string{"/srv/x"} })
+	manual := b.backup(5, func(k *envbackup.Backup) { k.Trigger = envbackup.TriggerManual })
+	verified := b.backup(6, nil)
+	b.ok(b.s.MarkVerified(ctx, verified.ID, noon))
+	yes, no := true, false
+	for name, tt := range map[string]struct {
+		filter envbackup.BackupFilter
+		want   []envbackup.Backup
+	}{
+		"everything":    {envbackup.BackupFilter{}, []envbackup.Backup{plain, nas, mail, partial, manual, verified}},
+		"environment":   {envbackup.BackupFilter{Environment: "mail"}, []envbackup.Backup{mail}},
+		"schedule":      {envbackup.BackupFilter{Schedule: "weekly"}, []envbackup.Backup{mail}},
+		"reference":     {envbackup.BackupFilter{Schedule: "mail/weekly"}, []envbackup.Backup{mail}},
+		"no such":       {envbackup.BackupFilter{Schedule: "shop/weekly"}, nil},
+		"schedule id":   {envbackup.BackupFilter{ScheduleID: "sch_2"}, []envbackup.Backup{mail}},
+		"destination":   {envbackup.BackupFilter{Destination: "nas"}, []envbackup.Backup{nas}},
+		"status":        {envbackup.BackupFilter{Status: envbackup.BackupPartial}, []envbackup.Backup{partial}},
+		"trigger":       {envbackup.BackupFilter{Trigger: envbackup.TriggerManual}, []envbackup.Backup{manual}},
+		"verified":      {envbackup.BackupFilter{Verified: &yes}, []envbackup.Backup{verified}},
+		"not verified":  {envbackup.BackupFilter{Verified: &no, Status: envbackup.BackupComplete}, []envbackup.Backup{plain, nas, mail, manual}},
+		"since, until":  {envbackup.BackupFilter{Since: nas.Nominal, Until: partial.Nominal}, []envbackup.Backup{nas, mail}},
+		"with hostiles": {envbackup.BackupFilter{Environment: "' OR 1=1 --"}, nil},
+	} {
+		list, _, total, err := b.s.Backups(ctx, tt.filter, envbackup.Page{})
+		b.ok(err)
+		b.same("backups by "+name, ids(tt.want), ids(list))
+		if total != int64(len(tt.want)) {
+			b.Errorf("total by %s = %d, want %d", name, total, len(tt.want))
+		}
+	}
+	got, err := b.s.Backup(ctx, partial.ID)
+	b.ok(err)
+	b.same("backup", partial, got)
+	got, err = b.s.Backup(ctx, partial.SnapshotID[:12])
+	b.ok(err)
+	b.same("backup by the beginning of its snapshot id", partial, got)
+	for key, code := range map[string]envbackup.Code{"": envbackup.CodeNotFound, "zz": envbackup.CodeNotFound, "bkp_x": envbackup.CodeNotFound, "%": envbackup.CodeNotFound} {
+		_, err := b.s.Backup(ctx, key)
+		b.code(err, code)
+	}
+	twin := b.backup(7, func(k *envbackup.Backup) { k.SnapshotID, k.DestinationID = plain.SnapshotID, "dst_9" })
+	_, err = b.s.Backup(ctx, plain.SnapshotID[:8])
+	b.code(err, envbackup.CodeConflict)
+	b.ok(b.s.DropBackups(ctx, []string{twin.ID}))
+
+	all, err := b.s.AllBackups(ctx, "sch_1", "dst_1")
+	b.ok(err)
+	if len(all) != 4 || all[0].ID != verified.ID || all[3].ID != plain.ID {
+		b.Errorf("AllBackups() = %v", ids(all))
+	}
+	good, err := b.s.LastGood(ctx, "sch_1")
+	b.ok(err)
+	if good.ID != verified.ID || !good.VerifiedAt.Equal(noon) {
+		b.Errorf("LastGood() = %+v", good)
+	}
+	b.ok(b.s.SetStatus(ctx, verified.ID, envbackup.BackupDamaged))
+	b.tx(func(tx *store.Tx) error {
+		good, err := tx.LastGood(ctx, "sch_1")
+		if good.ID != manual.ID {
+			b.Errorf("LastGood() after damage = %+v", good)
+		}
+		return err
+	})
+	_, err = b.s.LastGood(ctx, "sch_x")
+	b.code(err, envbackup.CodeNotFound)
+	b.code(b.s.SetStatus(ctx, "bkp_x", envbackup.BackupDamaged), envbackup.CodeNotFound)
+	totals, err := b.s.BackupTotals(ctx)
+	b.ok(err)
+	b.same("totals", []store.BackupTotal{
+		{Environment: "mail", Destination: "s3", Count: 1, Added: 10},
+		{Environment: "shop", Destination: "nas", Count: 1, Added: 10},
+		{Environment: "shop", Destination: "s3", Count: 4, Added: 40},
+	}, totals)
+}
+
+func addTwice(b *bench) {
+	first := b.backup(1, nil)
+	again := first
+	again.ID, again.Size = "", 5
+	b.ok(b.s.AddBackup(b.Context(), &again))
+	b.same("backup added again", first, again)
+}
+
+func removals(b *bench) {
+	ctx := b.Context()
+	one, two, held := b.backup(1, nil), b.backup(2, nil), b.backup(3, nil)
+	b.ok(b.s.Hold(ctx, held.ID, "audit"))
+	b.code(b.s.Hold(ctx, "bkp_x", ""), envbackup.CodeNotFound)
+	b.code(b.s.MarkRemoval(ctx, []string{one.ID, held.ID}, noon), envbackup.CodeConflict)
+	if got, err := b.s.Backup(ctx, one.ID); err != nil || !got.RemovalMarkedAt.IsZero() {
+		b.Errorf("marked beside a held one: %+v, %v", got, err)
+	}
+	b.code(b.s.BeginRemoval(ctx, one.ID, noon), envbackup.CodeConflict) // not marked
+	b.ok(b.s.MarkRemoval(ctx, []string{one.ID, two.ID}, noon))
+	b.ok(b.s.Hold(ctx, two.ID, "mine")) // takes the mark away
+	b.code(b.s.BeginRemoval(ctx, two.ID, noon), envbackup.CodeConflict)
+	b.ok(b.s.BeginRemoval(ctx, one.ID, noon))
+	b.ok(b.s.BeginRemoval(ctx, one.ID, noon)) // after a crash
+	b.code(b.s.Hold(ctx, one.ID, "too late"), envbackup.CodeConflict)
+	b.ok(b.s.UnmarkRemoval(ctx, []string{one.ID}))
+	b.ok(b.s.Hold(ctx, one.ID, "the deletion failed"))
+	b.ok(b.s.Release(ctx, one.ID))
+	if got, err := b.s.Backup(ctx, one.ID); err != nil || got.Held || got.HoldReason != "" {
+		b.Errorf("released = %+v, %v", got, err)
+	}
+	b.ok(b.s.DropBackups(ctx, []string{one.ID, "bkp_unknown"}))
+	left, _, total, err := b.s.Backups(ctx, envbackup.BackupFilter{}, envbackup.Page{})
+	b.ok(err)
+	b.same("left", ids([]envbackup.Backup{two, held}), ids(left))
+	if total != 2 {
+		b.Errorf("total = %d", total)
+	}
+	gone, _, _, err := b.s.Backups(ctx, envbackup.BackupFilter{IncludeRemoved: true}, envbackup.Page{})
+	b.ok(err)
+	b.same("with removed ones", ids([]envbackup.Backup{one, two, held}), ids(gone))
+	b.code(b.s.MarkVerified(ctx, one.ID, noon), envbackup.CodeNotFound)
+	b.code(b.s.MarkRemoval(ctx, []string{one.ID}, noon), envbackup.CodeNotFound)
+}
+
+func sizes(b *bench) {
+	ctx := b.Context()
+	var dropped []string
+	for n := range 5 {
+		k := b.backup(n, nil)
+		b.backup(n+100, func(k *envbackup.Backup) { // the same run elsewhere
+			k.RunID, k.Nominal, k.DestinationID, k.Size = fmt.Sprintf("run_%d", n), noon.Add(time.Duration(n)*time.Hour), "dst_2", int64(1000+n)
+		})
+		dropped = append(dropped, k.ID)
+	}
+	b.backup(50, func(k *envbackup.Backup) { k.Trigger = envbackup.TriggerManual })
+	b.backup(51, func(k *envbackup.Backup) { k.Status = envbackup.BackupSuspect })
+	b.ok(b.s.DropBackups(ctx, dropped))
+	got, err := b.s.RecentSizes(ctx, "sch_1", 3)
+	b.ok(err)
+	if want := []int64{1004, 1003, 1002}; !slices.Equal(got, want) {
+		b.Errorf("RecentSizes() = %v, want %v", got, want)
+	}
+}
+
+func setAside(b *bench) {
+	ctx := b.Context()
+	got, err := b.s.SetAside(ctx, "sch_1", "dst_1")
+	b.ok(err)
+	b.same("nothing set aside", store.SetAside{ScheduleID: "sch_1", DestinationID: "dst_1"}, got)
+	a := store.SetAside{ScheduleID: "sch_1", DestinationID: "dst_1", IDs: []string{"x", "y"}, Reason: "more than half", Since: noon, JudgedAt: noon}
+	b.ok(b.s.SaveSetAside(ctx, a))
+	b.ok(b.s.AddWaited(ctx, 90*time.Second))
+	a.Waited = 90 * time.Second
+	got, err = b.s.SetAside(ctx, "sch_1", "dst_1")
+	b.ok(err)
+	b.same("set aside", a, got)
+	a.Decision = "confirmed"
+	b.ok(b.s.SaveSetAside(ctx, a))
+	b.ok(b.s.ClearSetAside(ctx, "sch_1", "dst_1"))
+	b.ok(b.s.AddWaited(ctx, time.Hour)) // nothing waits any more
+	got, err = b.s.SetAside(ctx, "sch_1", "dst_1")
+	b.ok(err)
+	b.same("cleared", store.SetAside{ScheduleID: "sch_1", DestinationID: "dst_1", JudgedAt: noon}, got)
+}

@@ -1,0 +1,99 @@
+package vault
+
+import (
+	"context"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend/local"
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend/retry"
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend/s3"
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+)
+
+// backend builds the store of a destination below its prefix or directory; an
+// empty environment name is the destination's own place. The store is not
+// wrapped into retries for a probe, which should answer soon.
+func (v *Vault) backend(ctx context.Context, dest envbackup.Destination, environment string) (backend.Backend, error) {
+	be, err := v.plainBackend(ctx, dest, environment)
+	if err != nil {
+		return nil, err
+	}
+	if environment == "" {
+		return be, nil
+	}
+	opt := v.cfg.Retry
+	opt.Notify = func(err error, wait time.Duration) {
+		v.cfg.Log.Info("a call to the store is tried again", "location", be.Location(), "wait", wait, "error", err)
+	}
+	retrying := retry.New(be, opt)
+	if dest.BandwidthLimit > 0 {
+		return newThrottled(retrying, dest.BandwidthLimit), nil
+	}
+	return retrying, nil
+}
+
+func (v *Vault) plainBackend(ctx context.Context, dest envbackup.Destination, environment string) (backend.Backend, error) {
+	switch {
+	case dest.S3 != nil:
+		p := *dest.S3
+		if v.cfg.AllowEndpoint != nil {
+			if err := v.cfg.AllowEndpoint(p.Endpoint); err != nil {
+				return nil, err
+			}
+		}
+		key, err := v.Unseal(ctx, dest.SealedSecretKey)
+		if err != nil {
+			return nil, err
+		}
+		be, err := s3.Open(ctx, s3.Options{
+			Endpoint: p.Endpoint, Region: p.Region, Bucket: p.Bucket,
+			Prefix:      path.Join(p.Prefix, environment),
+			AccessKeyID: p.AccessKeyID, SecretAccessKey: key,
+			ForcePathStyle: p.ForcePathStyle, StorageClass: p.StorageClass,
+			SSEKMSKeyID: p.SSEKMSKeyID, RoleARN: p.RoleARN,
+		})
+		if err != nil {
+			return nil, Explain(err, "the destination")
+		}
+		return be, nil
+	case dest.Local != nil:
+		be, err := local.Open(filepath.Join(dest.Local.Path, environment))
+		if err != nil {
+			return nil, Explain(err, dest.Local.Path)
+		}
+		return be, nil
+	default:
+		return nil, &envbackup.Error{Code: envbackup.CodeInvalid, Message: "destination " + dest.Name + " has no place", Hint: "give it s3 or local"}
+	}
+}
+
+// StoredAt returns when the store says that it received a snapshot of an open
+// repository. It is zero for a local directory, whose clock is this host's,
+// and for a snapshot that is not there.
+func (v *Vault) StoredAt(ctx context.Context, environmentID, destinationID, snapshotID string) (time.Time, error) {
+	dest, err := v.store.Destination(ctx, destinationID)
+	if err != nil || dest.S3 == nil {
+		return time.Time{}, err
+	}
+	v.mu.Lock()
+	s := v.open[key{environmentID, destinationID}]
+	var be backend.Backend
+	if s != nil {
+		be = s.backend
+	}
+	v.mu.Unlock()
+	if be == nil {
+		return time.Time{}, nil
+	}
+	var stored time.Time
+	err = be.List(ctx, backend.KindSnapshot, func(name string, _ int64, modified time.Time) error {
+		if name == snapshotID {
+			stored = modified
+		}
+		return nil
+	})
+	return stored, Explain(err, be.Location())
+}
