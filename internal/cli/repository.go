@@ -143,7 +143,7 @@ func (a *app) restoreSnapshot(ctx context.Context, repo *repository.Repository, 
 // explainRestore gives the errors of a restore their code and next step.
 func explainRestore(err error, place string) error {
 	hint := restorer.Hint(err)
-	code := envbackup.CodeInternal
+	var code envbackup.Code
 	switch {
 	case errors.Is(err, restorer.ErrTargetNotEmpty):
 		code = envbackup.CodeTargetNotEmpty

@@ -82,6 +82,7 @@ ENVBACKUP_CA_FILE, the same that the Terraform provider reads.
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.endpoint, "endpoint", "", "address of the daemon, http(s)://host:port or unix:///path (ENVBACKUP_ENDPOINT, default "+client.DefaultEndpoint+")")
+	flags.StringVar(&a.token, "token", "", "the API token itself (ENVBACKUP_TOKEN); other users of this machine can see it in the list of processes, so prefer a file")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file that holds the API token (ENVBACKUP_TOKEN_FILE; ENVBACKUP_TOKEN holds the token itself)")
 	flags.StringVar(&a.caFile, "ca-file", "", "PEM file of the certificate authority that signed the daemon's certificate (ENVBACKUP_CA_FILE)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -141,6 +142,9 @@ func (a *app) client() (*client.Client, error) {
 // apiToken reads the token. A flag wins over the environment, and the token
 // itself over a file.
 func (a *app) apiToken() (secret.String, error) {
+	if a.token != "" {
+		return secret.New(a.token), nil
+	}
 	if a.tokenFile == "" {
 		if token := os.Getenv("ENVBACKUP_TOKEN"); token != "" {
 			return secret.New(token), nil

@@ -73,7 +73,7 @@ var windows sync.Map // *time.Location to []segment
 // hands out one pointer a name, so that the map stays small.
 func windowSegments(loc *time.Location) []segment {
 	if known, ok := windows.Load(loc); ok {
-		return known.([]segment)
+		return known.([]segment) //nolint:forcetypeassert // nothing else is stored
 	}
 	from, to := Window(loc)
 	list := segments(loc, from.Unix()-back, to.Unix(), 24*3600)

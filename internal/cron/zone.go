@@ -51,7 +51,7 @@ func LoadZone(name string) (*time.Location, error) {
 		return time.UTC, nil
 	}
 	if loc, ok := loaded.Load(name); ok {
-		return loc.(*time.Location), nil
+		return loc.(*time.Location), nil //nolint:forcetypeassert // nothing else is stored
 	}
 	f, ok := zoneFiles()[name]
 	if !ok {
@@ -66,7 +66,7 @@ func LoadZone(name string) (*time.Location, error) {
 		return nil, fmt.Errorf("read time zone %s: %w", name, err)
 	}
 	first, _ := loaded.LoadOrStore(name, loc)
-	return first.(*time.Location), nil
+	return first.(*time.Location), nil //nolint:forcetypeassert // nothing else is stored
 }
 
 // loaded holds the zones that were asked for, by name. Only names of the

@@ -49,6 +49,7 @@ func TestKillAnywhere(t *testing.T) {
 	in.run("schedules", "run", "shop/nightly", "--wait")
 	typical := time.Since(began)
 
+	interrupted := 0
 	for i := range kills {
 		generation := 2 + i
 		writeTree(t, source, generation)
@@ -64,6 +65,13 @@ func TestKillAnywhere(t *testing.T) {
 		if after.State != "succeeded" {
 			t.Fatalf("kill %d after %s: run %s is %s: %+v", i, delay, run.ID, after.State, after)
 		}
+		if len(after.Attempts) > 1 {
+			interrupted++
+		}
+	}
+	t.Logf("%d of %d kills interrupted an attempt", interrupted, kills)
+	if interrupted == 0 {
+		t.Error("no kill interrupted an attempt: the test proved nothing")
 	}
 
 	var backups []wire.Backup

@@ -328,9 +328,9 @@ func TestRemovals(t *testing.T) {
 			}
 		})
 	}
-	r, any := preflight.RemovedBy(preflight.Of(spec(t, `{"retention":{"keep_last":2}}`)), *existing(31))
-	if !any || r.Count != 29 || r.Total != 31 || !r.Large || r.Size != 29<<30 || !r.Newest.After(r.Oldest) {
-		t.Errorf("RemovedBy = %+v, %v", r, any)
+	r, found := preflight.RemovedBy(preflight.Of(spec(t, `{"retention":{"keep_last":2}}`)), *existing(31))
+	if !found || r.Count != 29 || r.Total != 31 || !r.Large || r.Size != 29<<30 || !r.Newest.After(r.Oldest) {
+		t.Errorf("RemovedBy = %+v, %v", r, found)
 	}
 
 	slow := &preflight.Existing{Now: now, Before: retention.Spec{Period: "30d"}, Timezone: "Europe/Berlin", RunTimes: []time.Duration{40 * time.Minute, 44 * time.Minute}}

@@ -82,8 +82,8 @@ func (c *checker) removedBy(e Existing) (Removals, bool) {
 
 // removals says which backups an edit removes.
 func (c *checker) removals(e Existing) {
-	r, any := c.removedBy(e)
-	if !any {
+	r, found := c.removedBy(e)
+	if !found {
 		return
 	}
 	what := fmt.Sprintf("%d of %d backups (%s to %s, %s) would be removed by this change, %s after it is applied.",

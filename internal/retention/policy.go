@@ -12,6 +12,7 @@
 package retention
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -213,7 +214,10 @@ func (c *checker) duration(field, value, fallback string, zero bool) Duration {
 	}
 	d, err := ParseDuration(value)
 	if err != nil {
-		e := err.(*DurationError) // the only kind
+		var e *DurationError
+		if !errors.As(err, &e) {
+			panic("ParseDuration returned another kind of error") // its contract
+		}
 		c.add(field, fmt.Sprintf("%q", e.Value), e.Msg, e.Hint)
 		return Duration{}
 	}

@@ -27,7 +27,7 @@ func TestSecretNeverPrintsItself(t *testing.T) {
 	}
 	for name, printed := range map[string]string{
 		"%v": fmt.Sprintf("%v", holder), "%+v": fmt.Sprintf("%+v", holder), "%#v": fmt.Sprintf("%#v", holder),
-		"%s": fmt.Sprintf("%s", holder.hidden), "slog": log.String(), "json": string(encoded),
+		"String": holder.hidden.String(), "slog": log.String(), "json": string(encoded),
 	} {
 		if strings.Contains(printed, value) {
 			t.Errorf("%s prints the secret: %s", name, printed)

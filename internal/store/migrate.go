@@ -76,7 +76,7 @@ func (s *Store) queueMigrations() []*goose.Migration {
 				if err != nil {
 					return fmt.Errorf("prepare queue schema: %w", err)
 				}
-				_, err = m.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{TargetVersion: version})
+				_, err = m.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{TargetVersion: version}) //nolint:staticcheck // one step a transaction, under one history; only all steps in one transaction fail
 				if err != nil {
 					return fmt.Errorf("migrate queue schema to %d: %w", version, err)
 				}
