@@ -121,7 +121,7 @@ func (s *server) failed(r *http.Request) error {
 
 func (s *server) unauthenticated(message string) error {
 	hint := "the daemon's first token is in the file admin.token in its data directory; make others with: " +
-		"envbackup token create --role operator NAME, and pass them as ENVBACKUP_TOKEN or ENVBACKUP_TOKEN_FILE"
+		"envbackup token create --name NAME --role operator, and pass them as ENVBACKUP_TOKEN or ENVBACKUP_TOKEN_FILE"
 	if s.DevMode {
 		hint = "this daemon runs with --dev: its token is in the file admin.token in its data directory; pass it as ENVBACKUP_TOKEN_FILE"
 	}
@@ -140,7 +140,7 @@ func (s *server) authorize(ctx huma.Context, next func(huma.Context)) {
 	writeProblem(w, newProblem(http.StatusForbidden, &envbackup.Error{
 		Code:    envbackup.CodeForbidden,
 		Message: fmt.Sprintf("the token %q has the role %s, and this needs %s", who.name, who.role, needed),
-		Hint:    fmt.Sprintf("use a token made with: envbackup token create --role %s NAME", needed),
+		Hint:    fmt.Sprintf("use a token made with: envbackup token create --name NAME --role %s", needed),
 	}))
 }
 

@@ -94,6 +94,9 @@ type Vault interface {
 // Pruner removes backups from their repositories.
 type Pruner interface {
 	Prune(ctx context.Context, scheduleID string, dryRun bool, actor string) (envbackup.PruneReport, error)
+	// Decide ends the wait of what is set aside for a schedule (R4).
+	// CodeNotFound: nothing is.
+	Decide(ctx context.Context, scheduleID string, decision envbackup.Decision, actor string) ([]envbackup.SetAside, error)
 	// Remove deletes backups because a person asked for exactly that (R1, R5).
 	// Held ones are refused with CodeConflict, and then nothing is removed.
 	Remove(ctx context.Context, backupIDs []string, actor string) error

@@ -77,6 +77,8 @@ POST /api/v1/schedules operator
 POST /api/v1/schedules/preflight viewer
 POST /api/v1/schedules/{id}/pause operator
 POST /api/v1/schedules/{id}/prune operator
+POST /api/v1/schedules/{id}/prune/cancel operator
+POST /api/v1/schedules/{id}/prune/confirm operator
 POST /api/v1/schedules/{id}/resume operator
 POST /api/v1/schedules/{id}/run operator
 POST /api/v1/tokens admin

@@ -21,6 +21,8 @@ func (s *server) scheduleRoutes() {
 	handle(s, route{http.MethodPost, "/schedules/{id}/pause", "pause-schedule", "Pause a schedule", tag, envbackup.RoleOperator, 0}, s.pauseSchedule)
 	handle(s, route{http.MethodPost, "/schedules/{id}/resume", "resume-schedule", "End a pause; nothing is caught up", tag, envbackup.RoleOperator, 0}, s.resumeSchedule)
 	handle(s, route{http.MethodPost, "/schedules/{id}/prune", "prune-schedule", "Apply the retention now, or say what it would do", tag, envbackup.RoleOperator, 0}, s.pruneSchedule)
+	handle(s, route{http.MethodPost, "/schedules/{id}/prune/confirm", "confirm-prune", "Let what is set aside go with the next prune", tag, envbackup.RoleOperator, 0}, s.decidePrune(envbackup.DecisionConfirmed))
+	handle(s, route{http.MethodPost, "/schedules/{id}/prune/cancel", "cancel-prune", "Keep what is set aside until the retention changes", tag, envbackup.RoleOperator, 0}, s.decidePrune(envbackup.DecisionCancelled))
 	handle(s, route{http.MethodGet, "/schedules/{id}/slots", "list-slots", "List a schedule's slots, newest first", tag, envbackup.RoleViewer, 0}, s.listSlots)
 }
 
@@ -226,35 +228,6 @@ func (s *server) resumeSchedule(ctx context.Context, in *Keyed) (*doc[wire.Sched
 		s.audit(ctx, "resume", "schedule", sch.Reference(), "")
 	}
 	return s.getSchedule(ctx, &Keyed{sch.ID})
-}
-
-func (s *server) pruneSchedule(ctx context.Context, in *struct {
-	Keyed
-	Body *wire.PruneRequest
-}) (*plain[wire.PruneResult], error) {
-	sch, err := s.Store.Schedule(ctx, in.Key)
-	if err != nil {
-		return nil, err
-	}
-	dryRun := in.Body != nil && in.Body.DryRun
-	report, err := s.Pruner.Prune(ctx, sch.ID, dryRun, actorOf(ctx).name)
-	if err != nil {
-		return nil, err
-	}
-	if !dryRun {
-		s.verdicts.drop(sch.ID)
-		s.audit(ctx, "prune", "schedule", sch.Reference(), fmt.Sprintf("%d removed, %d set aside", report.Removed, report.SetAside))
-	}
-	body := wire.PruneResult{
-		DryRun: report.DryRun, Backups: make([]wire.Backup, 0, len(report.Verdicts)),
-		Removed: report.Removed, SetAside: report.SetAside, Reclaimed: report.Reclaimed, Note: report.Note,
-	}
-	for _, v := range report.Verdicts {
-		b := backupDoc(v.Backup)
-		b.Kept, b.KeptBecause = v.Keep, nonNil(v.Reasons)
-		body.Backups = append(body.Backups, b)
-	}
-	return &plain[wire.PruneResult]{body}, nil
 }
 
 func (s *server) listSlots(ctx context.Context, in *struct {

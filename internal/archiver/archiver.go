@@ -29,13 +29,18 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/archiver/chunker"
 	"github.com/envbackup/terraform-provider-envbackup/internal/exclude"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic/compact"
 )
 
 // Repository is the part of a repository that a backup takes. All methods are
 // called concurrently.
 type Repository interface {
-	// LoadTree returns a directory of an earlier snapshot.
-	LoadTree(ctx context.Context, id restic.ID) (*restic.Tree, error)
+	// ParentTree returns a directory of an earlier snapshot. intact says that
+	// Has is true of every blob of its files.
+	ParentTree(ctx context.Context, id restic.ID) (tree compact.Tree, intact bool, err error)
+	// KeepTree tells what a directory that was saved holds, for the ParentTree
+	// of the next backup.
+	KeepTree(id restic.ID, tree compact.Tree)
 	// SaveBlob stores a blob unless it is known, and does not keep plaintext.
 	// stored is what it takes in its pack, 0 for a known one.
 	SaveBlob(ctx context.Context, t restic.BlobType, plaintext []byte) (id restic.ID, known bool, stored int, err error)

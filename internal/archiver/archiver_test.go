@@ -18,6 +18,7 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/exclude"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic/compact"
 	"github.com/envbackup/terraform-provider-envbackup/internal/secret"
 	"github.com/envbackup/terraform-provider-envbackup/internal/trees"
 )
@@ -46,11 +47,12 @@ func (s *spy) SaveBlob(ctx context.Context, t restic.BlobType, plain []byte) (re
 	return s.Repository.SaveBlob(ctx, t, plain)
 }
 
-func (s *spy) LoadTree(ctx context.Context, id restic.ID) (*restic.Tree, error) {
+func (s *spy) ParentTree(ctx context.Context, id restic.ID) (compact.Tree, bool, error) {
 	if s.onTree != nil {
 		s.onTree(id)
 	}
-	return s.Repository.LoadTree(ctx, id)
+	tree, intact, err := s.Repository.ParentTree(ctx, id)
+	return tree, intact && s.lost.IsNull(), err
 }
 
 func (s *spy) Has(h restic.BlobHandle) bool { return h.ID != s.lost && s.Repository.Has(h) }

@@ -2,12 +2,14 @@ package archiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/fsmeta"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic/compact"
 )
 
 // dir is a directory on its way into the repository. The walker that scans it
@@ -29,7 +31,13 @@ type dir struct {
 	node    *restic.Node // without Subtree
 	old     *restic.Node // the same directory in the parent snapshot, or nil
 
-	nodes   []*restic.Node // by slot; nil is left out
+	// oldTree is the entries of old. oldIntact says that the repository has the
+	// content of all of them.
+	oldTree   compact.Tree
+	oldIntact bool
+
+	names   []string       // by slot
+	nodes   []*restic.Node // by slot; nil is left out, unchanged is as in oldTree
 	pending atomic.Int64   // entries that are not complete, and the scan itself
 	// differs is set once an entry is not the very node of the parent snapshot.
 	differs atomic.Bool
@@ -44,6 +52,17 @@ func (d *dir) display(name string) string {
 		return "/" + name
 	}
 	return "/" + d.path + "/" + name
+}
+
+// leavesOut reports whether the source's patterns select an entry.
+func (d *dir) leavesOut(name string, isDir bool) bool {
+	if d.source.patterns.Empty() {
+		return false
+	}
+	if d.rel != "" {
+		name = d.rel + "/" + name
+	}
+	return d.source.patterns.Match(name, isDir)
 }
 
 // openHandle opens the directory for its scan.
@@ -74,6 +93,10 @@ func (r *run) dropHandle(d *dir) {
 	r.handles.Unlock()
 	_ = d.handle.Close() // read only
 }
+
+// unchanged stands for the node that the parent snapshot has for an entry.
+// Most nodes of most backups are never made.
+var unchanged = new(restic.Node)
 
 // settle completes an entry: node is what the snapshot will have, or nil for
 // nothing; reused says that it is the node of the parent snapshot.
@@ -117,8 +140,13 @@ func (r *run) complete(ctx context.Context, d *dir) error {
 	return nil
 }
 
-// builders keeps the memory of encoded trees.
-var builders = sync.Pool{New: func() any { return new(restic.TreeBuilder) }}
+// encoder keeps the memory of encoded trees.
+type encoder struct {
+	doc  restic.TreeBuilder
+	kept compact.Builder
+}
+
+var encoders = sync.Pool{New: func() any { return new(encoder) }}
 
 // keepTree is up to which size the memory of a tree is kept for the next one.
 const keepTree = 1 << 20
@@ -127,14 +155,10 @@ const keepTree = 1 << 20
 // taken at once.
 const wideDir = 10_000
 
-// sampleNode returns a node from the middle of a directory.
-func sampleNode(nodes []*restic.Node) *restic.Node {
-	for _, n := range nodes[len(nodes)/2:] {
-		if n != nil {
-			return n
-		}
-	}
-	return &restic.Node{}
+// add appends a node.
+func (e *encoder) add(n *restic.Node) error {
+	e.kept.Add(n)
+	return e.doc.Add(n)
 }
 
 // saveTree stores the document of a directory whose entries are complete, or
@@ -142,28 +166,15 @@ func sampleNode(nodes []*restic.Node) *restic.Node {
 func (r *run) saveTree(ctx context.Context, d *dir) (restic.ID, error) {
 	if !d.differs.Load() && d.old != nil && d.old.Subtree != nil &&
 		r.repo.Has(restic.BlobHandle{ID: *d.old.Subtree, Type: restic.TreeBlob}) {
-		d.nodes = nil
+		d.names, d.nodes = nil, nil
 		return *d.old.Subtree, nil
 	}
-	b := builders.Get().(*restic.TreeBuilder) //nolint:forcetypeassert // nothing else is put there
-	b.Reset()
-	if len(d.nodes) > wideDir {
-		// Measured from one of its nodes; all will be about as long.
-		if doc, err := sampleNode(d.nodes).AppendJSON(nil); err == nil {
-			b.Grow((len(doc) + 16) * len(d.nodes))
-		}
+	e := encoders.Get().(*encoder) //nolint:forcetypeassert // nothing else is put there
+	e.doc.Reset()
+	if err := e.addAll(d); err != nil {
+		return restic.ID{}, fmt.Errorf("encode directory %q: %w", d.display(""), err)
 	}
-	for i, n := range d.nodes {
-		if n == nil {
-			continue
-		}
-		if err := b.Add(n); err != nil {
-			return restic.ID{}, fmt.Errorf("encode directory %q: %w", d.display(""), err)
-		}
-		d.nodes[i] = nil // large directories: the document is enough
-	}
-	d.nodes = nil
-	doc := b.Finish()
+	doc := e.doc.Finish()
 	id, known, stored, err := r.repo.SaveBlob(ctx, restic.TreeBlob, doc)
 	if err != nil {
 		return restic.ID{}, fmt.Errorf("save directory %q: %w", d.display(""), err)
@@ -171,8 +182,44 @@ func (r *run) saveTree(ctx context.Context, d *dir) (restic.ID, error) {
 	if !known {
 		r.stats.added(restic.TreeBlob, len(doc), stored)
 	}
+	if kept, ok := e.kept.Finish(); ok {
+		r.repo.KeepTree(id, kept)
+	}
 	if len(doc) <= keepTree {
-		builders.Put(b)
+		encoders.Put(e)
 	}
 	return id, nil
+}
+
+// addAll appends the nodes of a directory, and lets go of them on the way:
+// for a large directory the document is enough.
+func (e *encoder) addAll(d *dir) error {
+	old, sized := d.oldTree.Reader(), false
+	for i, n := range d.nodes {
+		if n == nil {
+			continue
+		}
+		if n == unchanged {
+			for old.Next() && old.Name() != d.names[i] {
+				continue // it went away or is another now
+			}
+			n = old.Node()
+			if old.Err() != nil || n.Name != d.names[i] {
+				return errors.Join(errors.New("an unchanged entry is not in the parent any more"), old.Err())
+			}
+		}
+		if !sized && len(d.nodes) > wideDir {
+			sized = true
+			// Measured from one of its nodes; all will be about as long.
+			if one, err := n.AppendJSON(nil); err == nil {
+				e.doc.Grow((len(one) + 16) * (len(d.nodes) - i))
+			}
+		}
+		if err := e.add(n); err != nil {
+			return err
+		}
+		d.nodes[i] = nil
+	}
+	d.names, d.nodes = nil, nil
+	return nil
 }

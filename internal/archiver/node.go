@@ -5,6 +5,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/fsmeta"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic/compact"
 )
 
 // typeOf returns the node type for a mode, and "" for what is not backed up:
@@ -32,7 +33,22 @@ func typeOf(mode fs.FileMode) restic.NodeType {
 // attributes. As stock restic does by default, the access time is the time of
 // the last change: reading must not make a difference.
 func (r *run) newNode(name string, st fsmeta.Stat) *restic.Node {
-	n := &restic.Node{
+	n := new(restic.Node)
+	r.describe(n, name, st)
+	return n
+}
+
+// describe makes n the node that newNode returns. A node that was described
+// before lends the names of its owners.
+func (r *run) describe(n *restic.Node, name string, st fsmeta.Stat) {
+	user, group := n.User, n.Group
+	if n.Type == "" || n.UID != st.UID {
+		user = r.owners.User(st.UID)
+	}
+	if n.Type == "" || n.GID != st.GID {
+		group = r.owners.Group(st.GID)
+	}
+	*n = restic.Node{
 		Name:       name,
 		Type:       typeOf(st.Mode),
 		Mode:       st.Mode,
@@ -41,8 +57,8 @@ func (r *run) newNode(name string, st fsmeta.Stat) *restic.Node {
 		ChangeTime: st.Ctime,
 		UID:        st.UID,
 		GID:        st.GID,
-		User:       r.owners.User(st.UID),
-		Group:      r.owners.Group(st.GID),
+		User:       user,
+		Group:      group,
 		Inode:      st.Ino,
 		DeviceID:   st.Dev,
 	}
@@ -57,7 +73,6 @@ func (r *run) newNode(name string, st fsmeta.Stat) *restic.Node {
 	case restic.TypeSymlink:
 		n.Links = st.Nlink
 	}
-	return n
 }
 
 // sameMeta reports whether two nodes agree in everything that lstat sees. The
@@ -70,16 +85,20 @@ func sameMeta(a, b *restic.Node) bool {
 }
 
 // sameContent reports whether a file's content is that of the old node, by the
-// signs that any write leaves. The device is none of them: its number may
+// signs that any write leaves. intact says that the repository has it. The device is none of them: its number may
 // change with a reboot.
-func (r *run) sameContent(n, old *restic.Node) bool {
-	if old == nil || old.Type != restic.TypeFile || old.Inode != n.Inode || old.Size != n.Size ||
+func (r *run) sameContent(n *restic.Node, before *compact.Reader, intact bool) bool {
+	if before == nil {
+		return false
+	}
+	old := before.Stat()
+	if old.Type != restic.TypeFile || old.Inode != n.Inode || old.Size != n.Size ||
 		!old.ModTime.Equal(n.ModTime) || !r.sameAttributes(n, old) {
 		return false
 	}
-	for _, id := range old.Content {
+	for i := 0; !intact && i < before.Blobs(); i++ {
 		// What the repository lost is read and stored again.
-		if !r.repo.Has(restic.BlobHandle{ID: id, Type: restic.DataBlob}) {
+		if !r.repo.Has(restic.BlobHandle{ID: before.Blob(i), Type: restic.DataBlob}) {
 			return false
 		}
 	}

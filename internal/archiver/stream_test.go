@@ -141,7 +141,7 @@ func TestProgressEndsAtTheTotals(t *testing.T) {
 	repo := newSpy(t)
 	var calls []archiver.Progress
 	req := archiver.Request{Sources: one(root), Progress: func(p archiver.Progress) { calls = append(calls, p) }}
-	check := func() {
+	check := func(report *archiver.Report) {
 		t.Helper()
 		if len(calls) < 2 {
 			t.Fatalf("%d calls, want some on the way and one at the end", len(calls))
@@ -151,16 +151,19 @@ func TestProgressEndsAtTheTotals(t *testing.T) {
 				t.Errorf("progress goes back: %+v after %+v", calls[i+1], calls[i])
 			}
 		}
-		want := archiver.Progress{Files: 601, Bytes: 20<<20 + 600*7, TotalFiles: 601, TotalBytes: 20<<20 + 600*7}
+		want := archiver.Progress{Files: 601, Bytes: 20<<20 + 600*7, TotalFiles: 601, TotalBytes: 20<<20 + 600*7, Stored: report.Summary.DataAddedPacked}
 		if last := calls[len(calls)-1]; last != want {
 			t.Errorf("the last call says %+v, want %+v", last, want)
 		}
 	}
-	sn, _ := mustBackup(t, repo, req)
-	check()
+	sn, report := mustBackup(t, repo, req)
+	check(report)
+	if report.Summary.DataAddedPacked == 0 {
+		t.Error("a first backup says that it stored nothing")
+	}
 	calls, req.Parent = nil, age(t, sn)
-	mustBackup(t, repo, req)
-	check()
+	_, report = mustBackup(t, repo, req)
+	check(report)
 }
 
 func TestSocketsAreLeftOut(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/fsmeta"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic/compact"
 )
 
 // walk scans directories until the run is done.
@@ -45,33 +46,35 @@ func (r *run) scan(ctx context.Context, d *dir) error {
 		return r.dirFailed(ctx, d, err)
 	}
 	r.dirAttributes(d)
-	old, err := r.oldNodes(ctx, d)
-	if err != nil {
+	if err := r.oldTree(ctx, d); err != nil {
 		return err
 	}
 
 	s := scan{run: r, ctx: ctx, dir: d}
-	d.nodes = make([]*restic.Node, len(names))
+	d.names, d.nodes = names, make([]*restic.Node, len(names))
 	d.pending.Add(int64(len(names)))
-	matched := 0
+	old := d.oldTree.Reader()
+	more := old.Next()
 	for slot, name := range names {
 		if slot%64 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		for len(old) > 0 && old[0].Name < name {
-			old = old[1:]
+		for more && old.Name() < name {
+			more = old.Next()
 			d.differs.Store(true) // an entry went away
 		}
-		var before *restic.Node
-		if len(old) > 0 && old[0].Name == name {
-			before, old = old[0], old[1:]
-			matched++
+		if !more || old.Name() != name {
+			if err := s.entry(slot, name, nil); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := s.entry(slot, name, before); err != nil {
+		if err := s.entry(slot, name, &old); err != nil {
 			return err
 		}
+		more = old.Next()
 	}
-	if len(old) > 0 || d.old == nil {
+	if more || d.old == nil || old.Err() != nil {
 		d.differs.Store(true)
 	}
 	if err := s.flush(); err != nil {
@@ -144,22 +147,23 @@ func (r *run) dirAttributes(d *dir) {
 	setXattrs(d.node, attrs)
 }
 
-// oldNodes returns the entries of the directory in the parent snapshot. A
-// parent that cannot be read costs time, not the backup: everything is read.
-func (r *run) oldNodes(ctx context.Context, d *dir) ([]*restic.Node, error) {
+// oldTree gets the entries of the directory in the parent snapshot. A parent
+// that cannot be read costs time, not the backup: everything is read.
+func (r *run) oldTree(ctx context.Context, d *dir) error {
 	if d.old == nil || d.old.Subtree == nil {
 		d.old = nil
-		return nil, nil
+		return nil
 	}
-	tree, err := r.repo.LoadTree(ctx, *d.old.Subtree)
+	tree, intact, err := r.repo.ParentTree(ctx, *d.old.Subtree)
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	if err != nil {
 		d.old = nil
-		return nil, nil //nolint:nilerr // explained above
+		return nil //nolint:nilerr // explained above
 	}
-	return tree.Nodes, nil
+	d.oldTree, d.oldIntact = tree, intact
+	return nil
 }
 
 // scan is the state while one directory is scanned.
@@ -169,11 +173,12 @@ type scan struct {
 	dir     *dir
 	batch   batch
 	subdirs []*dir
+	node    restic.Node // of the entry at hand, until it turns out to be needed
 }
 
-// entry sends one entry on its way; before is the same entry in the parent
-// snapshot.
-func (s *scan) entry(slot int, name string, before *restic.Node) error {
+// entry sends one entry on its way; before stands at the same entry in the
+// parent snapshot, or is nil.
+func (s *scan) entry(slot int, name string, before *compact.Reader) error {
 	r, d := s.run, s.dir
 	want := d.plan.child(name)
 	if want != nil && want.stream != nil {
@@ -196,7 +201,7 @@ func (s *scan) entry(slot int, name string, before *restic.Node) error {
 	// An entry that was left out before and is left out now is no difference.
 	skip := func() error { return r.settle(s.ctx, d, slot, nil, before == nil) }
 
-	if want == nil && (d.excluded || d.source.patterns.Match(path.Join(d.rel, name), st.Mode.IsDir())) {
+	if want == nil && (d.excluded || d.leavesOut(name, st.Mode.IsDir())) {
 		return skip()
 	}
 	switch typeOf(st.Mode) {
@@ -212,7 +217,7 @@ func (s *scan) entry(slot int, name string, before *restic.Node) error {
 }
 
 // subdir queues a directory; without st it exists in the snapshot only.
-func (s *scan) subdir(slot int, name string, before *restic.Node, want *plan, st fsmeta.Stat) error {
+func (s *scan) subdir(slot int, name string, before *compact.Reader, want *plan, st fsmeta.Stat) error {
 	r, d := s.run, s.dir
 	sub := &dir{
 		parent: d, slot: slot, path: path.Join(d.path, name), plan: want,
@@ -225,8 +230,8 @@ func (s *scan) subdir(slot int, name string, before *restic.Node, want *plan, st
 	case !d.excluded && d.source.patterns.Match(sub.rel, true):
 		sub.excluded = true // only the way to another source
 	}
-	if before != nil && before.Type == restic.TypeDir {
-		sub.old = before
+	if before != nil && before.Stat().Type == restic.TypeDir {
+		sub.old = before.Node()
 	}
 	if sub.virtual {
 		sub.excluded = true
@@ -247,19 +252,23 @@ func (r *run) virtualNode(name string, mode fs.FileMode) *restic.Node {
 }
 
 // file takes a file over unread, or queues it to be read.
-func (s *scan) file(slot int, name string, before *restic.Node, st fsmeta.Stat) error {
+func (s *scan) file(slot int, name string, before *compact.Reader, st fsmeta.Stat) error {
 	r, d := s.run, s.dir
-	node := r.newNode(name, st)
-	if r.sameContent(node, before) {
-		r.stats.file(fileUnmodified, node.Size, false, d, name)
-		if sameMeta(node, before) {
-			return r.settle(s.ctx, d, slot, before, true)
+	r.describe(&s.node, name, st)
+	if r.sameContent(&s.node, before, d.oldIntact) {
+		r.stats.file(fileUnmodified, s.node.Size, false, d, name)
+		if sameMeta(&s.node, before.Stat()) {
+			return r.settle(s.ctx, d, slot, unchanged, true)
 		}
-		node.Content, node.ExtendedAttributes = before.Content, before.ExtendedAttributes
-		return r.settle(s.ctx, d, slot, node, false)
+		node, old := s.node, before.Node()
+		node.Content, node.ExtendedAttributes = old.Content, old.ExtendedAttributes
+		return r.settle(s.ctx, d, slot, &node, false)
 	}
 	d.handleRefs.Add(1)
-	job := fileJob{slot: slot, name: name, before: before}
+	job := fileJob{slot: slot, name: name}
+	if before != nil {
+		job.before = before.Node()
+	}
 	if st.Size > maxSmall {
 		select {
 		case r.large <- &largeFile{dir: d, fileJob: job}:
@@ -302,14 +311,20 @@ func (s *scan) stream(slot int, name string, stream *Stream) error {
 }
 
 // special records a link, a device or a pipe.
-func (s *scan) special(slot int, name string, before *restic.Node, st fsmeta.Stat) error {
+func (s *scan) special(slot int, name string, before *compact.Reader, st fsmeta.Stat) error {
 	r, d := s.run, s.dir
-	node := r.newNode(name, st)
-	if before != nil && r.sameAttributes(node, before) {
-		if sameMeta(node, before) {
-			return r.settle(s.ctx, d, slot, before, true)
+	r.describe(&s.node, name, st)
+	var old *restic.Node
+	if before != nil {
+		if r.sameAttributes(&s.node, before.Stat()) && sameMeta(&s.node, before.Stat()) {
+			return r.settle(s.ctx, d, slot, unchanged, true)
 		}
-		node.LinkTarget, node.ExtendedAttributes = before.LinkTarget, before.ExtendedAttributes
+		old = before.Node()
+	}
+	fresh := s.node
+	node := &fresh
+	if old != nil && r.sameAttributes(node, old) {
+		node.LinkTarget, node.ExtendedAttributes = old.LinkTarget, old.ExtendedAttributes
 		return r.settle(s.ctx, d, slot, node, false)
 	}
 	if node.Type == restic.TypeSymlink {
@@ -325,7 +340,7 @@ func (s *scan) special(slot int, name string, before *restic.Node, st fsmeta.Sta
 		r.stats.unreadable(d.display(name), err)
 	}
 	setXattrs(node, attrs)
-	return r.settleFresh(s.ctx, d, slot, node, before)
+	return r.settleFresh(s.ctx, d, slot, node, old)
 }
 
 // settleFresh completes an entry that was read, which may have turned out as

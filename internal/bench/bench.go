@@ -86,8 +86,10 @@ func (b *bench) tree(ctx context.Context, kind string) error {
 
 // do runs one discipline.
 func (b *bench) do(ctx context.Context, d discipline) (*result, error) {
-	if err := b.tree(ctx, d.tree); err != nil {
-		return nil, err
+	if d.tree != "" {
+		if err := b.tree(ctx, d.tree); err != nil {
+			return nil, err
+		}
 	}
 	b.progress("%s", d.name)
 	size := b.sizes[d.tree]

@@ -17,7 +17,7 @@ import (
 // discipline is one kind of work that all contenders do.
 type discipline struct {
 	name string
-	tree string
+	tree string // empty where none is needed
 	// far puts the slow way between contenders and store.
 	far bool
 	// onRequest leaves it out of the reduced run unless it is named.
@@ -33,7 +33,7 @@ type result struct {
 	samples    map[string][]sample
 	stored     map[string]usage
 	stages     []stageRate
-	files      int
+	files      int // or schedules
 	bytes      int64
 }
 
@@ -48,7 +48,7 @@ const farSuffix = "-30ms"
 
 // disciplines in the order in which they run: a later one goes on with the
 // repositories of an earlier one.
-func disciplines() []discipline {
+func disciplines(x extent) []discipline {
 	near := []discipline{
 		{name: "full-mixed", tree: mixedTree, run: full, bars: []bar{
 			wallBar("", 1.8), wallBarAgainst("-restic", resticName, 2.4),
@@ -95,6 +95,7 @@ func disciplines() []discipline {
 		d.bars = []bar{wallBar("", value)}
 		all = append(all, d)
 	}
+	all = append(all, discipline{name: fmt.Sprintf("plan-%d", x.Schedules), run: plan, bars: []bar{wallBar("", 0.25)}})
 	for i := range all {
 		for j := range all[i].bars {
 			if b := &all[i].bars[j]; b.name == "" || b.name[0] == '-' {

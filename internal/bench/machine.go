@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"runtime"
@@ -58,18 +59,20 @@ func survey(ctx context.Context, programs map[string]string, x extent, whole boo
 	return m
 }
 
-// version is the first word of a program's answer that looks like a version.
+// version is the one that a Go program was built from, and of another program
+// the first word of its answer that looks like a version.
 func version(ctx context.Context, path string) string {
-	for _, argument := range []string{"version", "--version"} {
-		_, out, err := run(ctx, command{args: []string{path, argument}, env: environment(os.TempDir())})
-		if err != nil {
-			continue
-		}
-		for _, word := range bytes.Fields(out) {
-			w := strings.Trim(strings.TrimPrefix(string(word), "v"), ",*")
-			if len(w) > 2 && w[0] >= '0' && w[0] <= '9' && strings.Contains(w, ".") {
-				return w
-			}
+	if info, err := buildinfo.ReadFile(path); err == nil && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return strings.TrimPrefix(info.Main.Version, "v")
+	}
+	_, out, err := run(ctx, command{args: []string{path, "--version"}, env: environment(os.TempDir())})
+	if err != nil {
+		return "of unknown version"
+	}
+	for _, word := range bytes.Fields(out) {
+		w := strings.Trim(strings.TrimPrefix(string(word), "v"), ",*")
+		if len(w) > 2 && w[0] >= '0' && w[0] <= '9' && strings.Contains(w, ".") {
+			return w
 		}
 	}
 	return "of unknown version"

@@ -106,7 +106,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 // selected are the disciplines with a figure that is wanted.
 func (o options) selected() []discipline {
 	var list []discipline
-	for _, d := range disciplines() {
+	for _, d := range disciplines(o.extent) {
 		if d.onRequest && !o.named && !o.whole {
 			continue
 		}
@@ -138,11 +138,18 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 	defer stop()
 	defer func() { err = errors.Join(err, b.close()) }()
 
+	// A discipline that fails must not cost the figures of the others.
 	var results []*result
+	var failures []error
 	for _, d := range chosen {
 		r, err := b.do(ctx, d)
-		if err != nil {
+		if ctx.Err() != nil {
 			return err
+		}
+		if err != nil {
+			b.progress("%v", err)
+			failures = append(failures, err)
+			continue
 		}
 		results = append(results, r)
 		if err := writeLines(stderr, figures([]*result{r}, o.pattern), nil); err != nil {
@@ -150,24 +157,27 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 		}
 	}
 	if err := b.check(ctx); err != nil {
-		return err
+		return errors.Join(append(failures, err)...)
 	}
 	m.LoadAfter = loadAverage()
+	if err := report(o, m, results, stdout); err != nil {
+		return err
+	}
+	return errors.Join(failures...)
+}
+
+// report prints the tables and lines, and records the tables if that is asked
+// for.
+func report(o options, m machine, results []*result, stdout io.Writer) error {
 	found := figures(results, o.pattern)
-	if err := writeTables(stdout, m, found, results); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintln(stdout); err != nil {
-		return err
-	}
-	if err := writeLines(stdout, found, results); err != nil {
-		return err
-	}
-	if o.record == "" {
-		return nil
-	}
 	var tables strings.Builder
 	if err := writeTables(&tables, m, found, results); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(stdout, tables.String()); err != nil {
+		return err
+	}
+	if err := writeLines(stdout, found, results); err != nil || o.record == "" {
 		return err
 	}
 	return record(o.record, tables.String())

@@ -35,7 +35,7 @@ hour.
 An invalid expression or zone prints why on standard error and exits with 2.`,
 		Example: `  envbackup cron next --count 5 --timezone Europe/Berlin "30 2 * * *"
   envbackup cron next --after 2026-03-28T00:00:00Z "0 */6 * * *"`,
-		Args: cobra.ExactArgs(1),
+		Args: oneExpression,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if count < 1 || count > 10_000 {
 				return usageError{fmt.Errorf("--count %d: give a number from 1 to 10000", count)}
@@ -77,6 +77,18 @@ An invalid expression or zone prints why on standard error and exits with 2.`,
 	return cmd
 }
 
+// oneExpression asks for the quotes that a shell needs: without them each field
+// is an argument, and * the names of the files here.
+func oneExpression(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("the expression must be one argument, and there are %d: write it in quotes, such as \"30 2 * * *\"", len(args))
+	}
+	if len(args) == 0 {
+		return fmt.Errorf("the expression is missing: write it in quotes, such as \"30 2 * * *\"")
+	}
+	return nil
+}
+
 // explanation is the stable document of `cron explain --json`.
 type explanation struct {
 	Valid       bool             `json:"valid"`
@@ -104,7 +116,7 @@ func (a *app) cronExplainCommand() *cobra.Command {
 		Short: "Say in words when a cron expression runs, or what is wrong with it",
 		Example: `  envbackup cron explain "0 3 * * 1-5"
   envbackup cron explain --json "61 * * * *"`,
-		Args: cobra.ExactArgs(1),
+		Args: oneExpression,
 		RunE: func(_ *cobra.Command, args []string) error {
 			schedule, err := cron.Parse(args[0])
 			if err != nil {
@@ -114,7 +126,8 @@ func (a *app) cronExplainCommand() *cobra.Command {
 				fail := &explanationFail{Value: args[0], Message: err.Error()}
 				var parse *cron.ParseError
 				if errors.As(err, &parse) {
-					fail.Field, fail.Value, fail.Message = parse.Field, parse.Value, joinHint(parse.Msg, parse.Hint)
+					fail.Field, fail.Message = parse.Field, joinHint(parse.Msg, parse.Hint)
+					fail.Value = firstOf(parse.Value, args[0]) // field 0 is the expression as a whole
 				}
 				if err := a.printJSON(explanation{Error: fail}); err != nil {
 					return err

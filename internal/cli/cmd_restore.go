@@ -168,7 +168,7 @@ func (a *app) showRestore(r wire.Restore, asJSON bool) error {
 	} else {
 		fmt.Fprintf(a.out, "Restore %s of %s to %s: %s", r.ID, r.BackupID, r.Target, r.State)
 		if r.FinishedAt != nil && r.StartedAt != nil && r.Failure == nil {
-			fmt.Fprintf(a.out, ", %d files, %s in %s", r.FilesDone, size(r.BytesDone), r.FinishedAt.Sub(*r.StartedAt).Round(100*time.Millisecond))
+			fmt.Fprintf(a.out, ", %s, %s in %s", count(r.FilesDone, "file"), size(r.BytesDone), r.FinishedAt.Sub(*r.StartedAt).Round(100*time.Millisecond))
 		}
 		fmt.Fprintln(a.out)
 		if r.Failure != nil {

@@ -279,7 +279,7 @@ func (a *app) printRun(run wire.Run, asJSON bool) error {
 		}
 	}
 	if p := run.Progress; p != nil && p.FilesDone > 0 {
-		fmt.Fprintf(w, "  %d files, %s read, %s added\n", p.FilesDone, size(p.BytesDone), size(p.Added))
+		fmt.Fprintf(w, "  %s, %s read, %s added\n", count(p.FilesDone, "file"), size(p.BytesDone), size(p.Added))
 	}
 	for _, at := range run.Attempts {
 		if len(run.Attempts) > 1 || at.Failure != nil {
@@ -315,11 +315,19 @@ func took(r wire.Run) string {
 	return end.Sub(*r.StartedAt).Round(100 * time.Millisecond).String()
 }
 
-// reason is the first line of why a run failed, for a table.
+// reason is the first line of why a run failed or left something out, for a
+// table.
 func reason(r wire.Run) string {
-	if r.Failure == nil {
-		return ""
+	text := ""
+	switch {
+	case r.Failure != nil:
+		text = r.Failure.Message
+	case r.State == envbackup.RunPartial && len(r.Warnings) > 0:
+		text = r.Warnings[0]
+		if more := len(r.Warnings) - 1; more > 0 {
+			text += fmt.Sprintf(" (and %d more)", more)
+		}
 	}
-	line, _, _ := strings.Cut(r.Failure.Message, "\n")
+	line, _, _ := strings.Cut(text, "\n")
 	return line
 }

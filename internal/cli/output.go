@@ -66,6 +66,14 @@ func ago(t time.Time) string { return humanize.RelTime(t, time.Now(), "ago", "fr
 // size writes bytes for people.
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
+// count writes a number of things: "1 file", "2 files".
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // indent puts prefix before each line of text.
 func indent(text, prefix string) string {
 	return prefix + strings.ReplaceAll(text, "\n", "\n"+prefix)

@@ -57,9 +57,12 @@ func (m *meter) update(p envbackup.Progress) {
 		return
 	}
 	m.phase, m.lastLine = p.Phase, time.Now()
-	line := fmt.Sprintf("%s: %d files, %s", m.describe(p), p.FilesDone, size(p.BytesDone))
-	if p.BytesTotal > 0 {
-		line += fmt.Sprintf(" of %s", size(p.BytesTotal))
+	line := m.describe(p)
+	if p.FilesDone > 0 || p.BytesDone > 0 { // before and after the work there is nothing to count
+		line += fmt.Sprintf(": %s, %s", count(p.FilesDone, "file"), size(p.BytesDone))
+		if p.BytesTotal > 0 {
+			line += fmt.Sprintf(" of %s", size(p.BytesTotal))
+		}
 	}
 	if seconds := time.Since(m.started).Seconds(); seconds > 1 && p.BytesDone > 0 {
 		rate := float64(p.BytesDone) / seconds

@@ -42,8 +42,13 @@ func (a *app) restoreRepository(ctx context.Context, snapshot string, f restoreF
 			Message: fmt.Sprintf("the repository at %s does not open with the password in %s", f.repository, f.passwordFile),
 			Hint:    "the password is what `envbackup key show` printed, or the destination's recovery password"}
 	}
+	if errors.Is(err, repository.ErrNoRepository) {
+		return &envbackup.Error{Code: envbackup.CodeNotFound, Err: err,
+			Message: fmt.Sprintf("there is no repository at %s", f.repository),
+			Hint:    "the address ends with the environment's name: the destination's place, a slash, the environment"}
+	}
 	if err != nil {
-		return vault.Explain(err, f.repository)
+		return explainAlone(err, f.repository)
 	}
 	defer func() { _ = repo.Close() }()
 	if !f.noLock && !f.dryRun {
@@ -51,17 +56,17 @@ func (a *app) restoreRepository(ctx context.Context, snapshot string, f restoreF
 		// what is being read.
 		lock, err := repo.Lock(ctx, false)
 		if err != nil {
-			return vault.Explain(err, f.repository)
+			return explainAlone(err, f.repository)
 		}
 		defer func() { _ = lock.Unlock() }() // a lock that stays is stale in half an hour
 		ctx = lock.Context()
 	}
 	sn, err := chooseSnapshot(ctx, repo, snapshot, f.environment)
 	if err != nil {
-		return vault.Explain(err, f.repository)
+		return explainAlone(err, f.repository)
 	}
 	if err := repo.LoadIndex(ctx); err != nil {
-		return vault.Explain(err, f.repository)
+		return explainAlone(err, f.repository)
 	}
 	return a.restoreSnapshot(ctx, repo, sn, f)
 }
@@ -154,9 +159,33 @@ func explainRestore(err error, place string) error {
 	case errors.Is(err, restorer.ErrIncomplete):
 		code = envbackup.CodeDamaged
 	default:
-		return vault.Explain(err, place)
+		return explainAlone(err, place)
 	}
 	return &envbackup.Error{Code: code, Message: err.Error(), Hint: hint, Err: err}
+}
+
+// explainAlone is vault.Explain with the next steps of someone who has no
+// daemon: nothing is tried again, and the credentials are this shell's.
+func explainAlone(err error, place string) error {
+	err = vault.Explain(err, place)
+	var e *envbackup.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	hint := e.Hint
+	switch e.Code {
+	case envbackup.CodeCredentials:
+		hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to credentials that may read there"
+	case envbackup.CodeWrongRegion:
+		hint = "name the bucket's region with --region"
+	case envbackup.CodeBucketMissing:
+		hint = "correct the bucket's name: s3:https://HOST/BUCKET/PATH"
+	case envbackup.CodeUnreachable, envbackup.CodeThrottled:
+		hint = "check the address and the network, and run the command again: an interrupted restore continues with --overwrite"
+	case envbackup.CodeRepositoryLocked:
+		hint = "run the command again when that has ended; restic unlock removes a lock whose owner is gone, and --no-lock reads without one"
+	}
+	return &envbackup.Error{Code: e.Code, Message: e.Message, Hint: hint, Err: err}
 }
 
 // openBackend opens the store of a repository by the address that restic -r
@@ -169,7 +198,7 @@ func openBackend(ctx context.Context, address, region string) (backend.Backend, 
 		}
 		be, err := local.Open(address)
 		if err != nil {
-			return nil, vault.Explain(err, address)
+			return nil, explainAlone(err, address)
 		}
 		return be, nil
 	}
@@ -180,7 +209,7 @@ func openBackend(ctx context.Context, address, region string) (backend.Backend, 
 	options.Region = firstOf(region, options.Region) // else the environment, the profile, us-east-1
 	be, err := s3.Open(ctx, options)
 	if err != nil {
-		return nil, vault.Explain(err, address)
+		return nil, explainAlone(err, address)
 	}
 	return be, nil
 }

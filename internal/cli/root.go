@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -93,7 +94,7 @@ ENVBACKUP_CA_FILE, the same that the Terraform provider reads.
 		a.daemonCommand(), a.terraformCommand(),
 		a.schedulesCommand(), a.runsCommand(), a.backupsCommand(),
 		a.restoreCommand(), a.pruneCommand(), a.keyCommand(), a.tokenCommand(),
-		a.cronCommand(), a.versionCommand(),
+		a.cronCommand(), a.retentionCommand(), a.versionCommand(),
 	)
 	checkUsage(root)
 	return root
@@ -179,12 +180,23 @@ func (a *app) printError(err error) {
 	if errors.As(err, &silent) {
 		return
 	}
-	fmt.Fprintln(a.err, "Error:", err)
 	var e *envbackup.Error
 	if !errors.As(err, &e) {
+		fmt.Fprintln(a.err, "Error:", err)
 		return
 	}
-	for _, f := range e.Findings {
+	findings := e.Findings
+	if i := slices.IndexFunc(findings, func(f envbackup.Finding) bool { return f.Severity == envbackup.SeverityError }); i >= 0 && says(findings[i], e.Message) {
+		// The message is the first finding: it need not stand twice.
+		fmt.Fprintf(a.err, "Error: %s: %s\n", firstOf(findings[i].Path, "input"), findings[i].Summary)
+		if findings[i].Detail != "" {
+			fmt.Fprintln(a.err, indent(findings[i].Detail, "  "))
+		}
+		findings = slices.Delete(slices.Clone(findings), i, i+1)
+	} else {
+		fmt.Fprintln(a.err, "Error:", err)
+	}
+	for _, f := range findings {
 		fmt.Fprintf(a.err, "  %s %s: %s\n", f.Severity, firstOf(f.Path, "input"), f.Summary)
 		if f.Detail != "" {
 			fmt.Fprintln(a.err, indent(f.Detail, "    "))
@@ -193,6 +205,11 @@ func (a *app) printError(err error) {
 	if e.Hint != "" {
 		fmt.Fprintln(a.err, e.Hint)
 	}
+}
+
+// says reports whether a message only repeats a finding.
+func says(f envbackup.Finding, message string) bool {
+	return message == f.Summary || message == f.Detail || message == f.Summary+": "+f.Detail
 }
 
 // silentError is a failure whose message has been printed already.

@@ -18,7 +18,7 @@ import (
 
 // hintToken says where tokens come from; the daemon sends the same.
 const hintToken = "the daemon's first token is in the file admin.token in its data directory; make others with: " +
-	"envbackup token create --role operator NAME, and pass them as ENVBACKUP_TOKEN or ENVBACKUP_TOKEN_FILE"
+	"envbackup token create --name NAME --role operator, and pass them as ENVBACKUP_TOKEN or ENVBACKUP_TOKEN_FILE"
 
 // transportError says in one sentence why no answer came.
 func (c *Client) transportError(ctx context.Context, in call, err error) error {

@@ -67,6 +67,25 @@ func (c *Client) PruneSchedule(ctx context.Context, key string, dryRun bool) (wi
 	})
 }
 
+// ConfirmPrune lets what is set aside for a schedule go with its next prune
+// (R4). CodeNotFound: nothing is set aside.
+func (c *Client) ConfirmPrune(ctx context.Context, key string) (wire.PruneDecision, error) {
+	return c.decidePrune(ctx, key, "confirm")
+}
+
+// CancelPrune keeps what is set aside for a schedule until its retention
+// changes. CodeNotFound: nothing is set aside.
+func (c *Client) CancelPrune(ctx context.Context, key string) (wire.PruneDecision, error) {
+	return c.decidePrune(ctx, key, "cancel")
+}
+
+// decidePrune waits as long as a prune of the schedule that goes on.
+func (c *Client) decidePrune(ctx context.Context, key, verb string) (wire.PruneDecision, error) {
+	return fetch[wire.PruneDecision](ctx, c, call{
+		method: http.MethodPost, path: root + "/schedules/" + segment(key) + "/prune/" + verb, unbounded: true,
+	})
+}
+
 // Slots lists a schedule's slots, newest first.
 func (c *Client) Slots(ctx context.Context, key string, page wire.Page) (wire.SlotPage, error) {
 	return list[wire.SlotPage](ctx, c, "/schedules/"+segment(key)+"/slots", page.Values())

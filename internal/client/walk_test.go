@@ -101,6 +101,9 @@ func TestEveryOperationHasAMethod(t *testing.T) {
 	same(t, "resumed", ok(c.ResumeSchedule(ctx, "shop/nightly")).Paused, false)
 	same(t, "slots", len(ok(c.Slots(ctx, "shop/nightly", wire.Page{Limit: 5})).Items), 0)
 	same(t, "prune", ok(c.PruneSchedule(ctx, "shop/nightly", true)).DryRun, true)
+	s.Pruner.Report.Lists = []envbackup.SetAside{{Destination: "disk", BackupIDs: []string{"bkp_1"}}}
+	same(t, "confirmed prune", ok(c.ConfirmPrune(ctx, "shop/nightly")).Decision, envbackup.DecisionConfirmed)
+	same(t, "cancelled prune", ok(c.CancelPrune(ctx, "shop/nightly")).Decision, envbackup.DecisionCancelled)
 
 	run := ok(c.RunSchedule(ctx, "shop/nightly", false))
 	_, err = c.RunSchedule(ctx, "shop/nightly", false)

@@ -130,7 +130,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.scheduler = scheduler.New(d.store, d.queue, scheduler.Config{Log: d.log})
+	d.scheduler = scheduler.New(d.store, d.queue, scheduler.Config{Worker: c.Worker, Log: d.log})
 	handler := api.New(api.Deps{
 		Store: d.store, Scheduler: d.scheduler, Queue: d.queue, Vault: d.vault, Pruner: d.runner,
 		Limits: c.Limits, Version: c.Version, Worker: c.Worker, DevMode: c.Dev,

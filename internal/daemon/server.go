@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/api"
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 )
 
 // unixPrefix marks a listen address that is a socket file. Its mode is 0600,
@@ -37,6 +39,12 @@ func listen(c Config, handler http.Handler) (*server, error) {
 		return s, s.listenUnix(path)
 	}
 	listener, err := net.Listen("tcp", c.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, &envbackup.Error{
+			Code: envbackup.CodeConflict, Message: fmt.Sprintf("another program listens on %s already", c.Listen),
+			Hint: "if it is another daemon, use that one or stop it; else choose another address with --listen", Err: err,
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", c.Listen, err)
 	}

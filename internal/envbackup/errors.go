@@ -91,9 +91,15 @@ func CodeOf(err error) Code {
 }
 
 // NotFound reports that there is no such thing, for example
-// NotFound("schedule", "shop/nightly").
+// NotFound("schedule", "shop/nightly"). The hint says how to list what there
+// is, for kinds that the command line lists.
 func NotFound(kind, name string) *Error {
-	return &Error{Code: CodeNotFound, Message: fmt.Sprintf("%s %q does not exist", kind, name)}
+	e := &Error{Code: CodeNotFound, Message: fmt.Sprintf("%s %q does not exist", kind, name)}
+	switch kind {
+	case "schedule", "backup", "run":
+		e.Hint = fmt.Sprintf("list them with: envbackup %ss list", kind)
+	}
+	return e
 }
 
 // Invalid reports wrong input with its findings. Message is the first

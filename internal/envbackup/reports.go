@@ -1,5 +1,7 @@
 package envbackup
 
+import "time"
+
 // PruneReport is what retention says about every backup of a schedule, and
 // what a prune did about it.
 type PruneReport struct {
@@ -7,6 +9,9 @@ type PruneReport struct {
 	Verdicts []Verdict // newest first, destination by destination
 	Removed  int64     // backups removed; with DryRun those that would be
 	SetAside int64     // removals that wait for prune_grace (R4)
+	// Lists are what SetAside counts, one for each destination where something
+	// waits.
+	Lists []SetAside
 	// Reclaimed is in bytes; 0 with DryRun.
 	Reclaimed int64
 	// Note says for people why something was held back (R4, R7); empty else.
@@ -20,3 +25,23 @@ type Verdict struct {
 	// Reasons say why it is kept, or why it goes.
 	Reasons []string
 }
+
+// SetAside is a list of removals that R4 holds back at one destination.
+type SetAside struct {
+	Destination string   // its name
+	BackupIDs   []string // never empty
+	Reason      string   // for people: why it waits
+	Decision    Decision
+	// Until is when the grace ends if a daemon runs all the time until then;
+	// zero once a person has decided.
+	Until time.Time
+}
+
+// Decision is what a person said about a SetAside before its grace was over.
+type Decision string
+
+// The decisions; "" is that nobody has said anything.
+const (
+	DecisionConfirmed Decision = "confirmed" // it may go with the next prune
+	DecisionCancelled Decision = "cancelled" // it stays until the policy changes
+)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -63,12 +64,17 @@ func (d *Dir) Way(rel string) (*Dir, error) {
 	return &Dir{fd: fd, path: d.path + "/" + rel}, nil
 }
 
+// direntBuffers lends the memory that entries are read into: most directories
+// are small, and clearing a fresh buffer would cost more than reading them.
+var direntBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
 // Names returns the names of all entries, sorted by their bytes.
 func (d *Dir) Names() ([]string, error) {
 	var names []string
-	buf := make([]byte, 64<<10)
+	buf := direntBuffers.Get().(*[64 << 10]byte) //nolint:forcetypeassert // nothing else is put there
+	defer direntBuffers.Put(buf)
 	for {
-		n, err := unix.ReadDirent(d.fd, buf)
+		n, err := unix.ReadDirent(d.fd, buf[:])
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -62,8 +62,8 @@ func TestScheduleLifecycle(t *testing.T) {
 		{ResourceName: "envbackup_environment.shop", ImportState: true, ImportStateVerify: true, ImportStateId: "shop"},
 		{ResourceName: "envbackup_destination.disk", ImportState: true, ImportStateVerify: true, ImportStateId: "disk"},
 		{
-			ResourceName: scheduleAddress, ImportState: true, ImportStateId: "shop/nigthly",
-			ExpectError: regexp.MustCompile(`(?s)Nothing to import under this id.*shop/nigthly`),
+			ResourceName: scheduleAddress, ImportState: true, ImportStateId: "shop/weekly",
+			ExpectError: regexp.MustCompile(`(?s)Nothing to import under this id.*shop/weekly`),
 		},
 	}})
 }

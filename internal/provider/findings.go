@@ -2,7 +2,6 @@ package provider
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -129,9 +128,4 @@ func cutKey(text string) (key, rest string, ok bool) {
 		return "", "", false
 	}
 	return key, text[1:], true
-}
-
-// mapPath writes a path below a map's element, such as files["app"].path.
-func mapPath(attribute, key, name string) string {
-	return fmt.Sprintf("%s[%s].%s", attribute, strconv.Quote(key), name)
 }

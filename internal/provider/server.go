@@ -11,9 +11,10 @@ import (
 // tfprotov6.ProviderServer alone would hide them from the type assertions by
 // which tf6server finds them: schemas would show and calls fail.
 type fullServer interface {
-	tfprotov6.ProviderServerWithListResource
-	tfprotov6.ProviderServerWithActions
-	tfprotov6.ProviderServerWithStateStores
+	tfprotov6.ProviderServer
+	tfprotov6.ListResourceServer
+	tfprotov6.ActionServer
+	tfprotov6.StateStoreServer
 }
 
 // lineServer rewrites the paths of diagnostics so that every Terraform

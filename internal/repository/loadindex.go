@@ -106,7 +106,11 @@ func (r *Repository) saveIndex(ctx context.Context) error {
 	if len(packs) == 0 {
 		return nil
 	}
-	id, err := r.saveDocument(ctx, backend.KindIndex, index.EncodeFile(packs))
+	var id restic.ID
+	err := r.gate.wait(ctx)
+	if err == nil {
+		id, err = r.saveDocument(ctx, backend.KindIndex, index.EncodeFile(packs))
+	}
 	if err != nil {
 		w.mu.Lock()
 		w.stored = append(w.stored, packs...)

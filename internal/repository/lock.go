@@ -53,9 +53,13 @@ type Lock struct {
 	r      *Repository
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	stop   chan struct{}
 	done   chan struct{}
 	err    error // of the removal; read after done is closed
+
+	// standing is closed once a lock of LockAhead stands, or unsettled says
+	// why it does not. It is nil for other locks.
+	standing  chan struct{}
+	unsettled error
 
 	mu   sync.Mutex
 	info LockInfo
@@ -90,14 +94,19 @@ func (r *Repository) lock(ctx context.Context, exclusive bool, own restic.ID) (*
 	if err != nil {
 		return nil, fmt.Errorf("lock repository: %w", err)
 	}
-	l := &Lock{r: r, info: info, stop: make(chan struct{}), done: make(chan struct{})}
-	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	l := r.newLock(ctx, info)
 	go l.keep()
 	return l, nil
 }
 
-// Context ends when the lock is lost (its cause is then ErrLockLost), when it
-// is released, and with the context that Lock was called with.
+func (r *Repository) newLock(ctx context.Context, info LockInfo) *Lock {
+	l := &Lock{r: r, info: info, done: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	return l
+}
+
+// Context ends when the lock is lost (its cause is then ErrLockLost, or
+// ErrLocked for a lock of LockAhead that met another), when it is released, and with the context that Lock was called with.
 func (l *Lock) Context() context.Context { return l.ctx }
 
 // ID returns the name of the lock as it was first written, or was renewed to.
@@ -110,6 +119,7 @@ func (l *Lock) ID() restic.ID {
 // Unlock ends the lock's context and removes the lock. Further calls return
 // the same result.
 func (l *Lock) Unlock() error {
+	defer l.r.gate.remove(l)
 	select {
 	case <-l.done:
 		return l.err

@@ -50,6 +50,9 @@ func (p *openPack) complete(key *crypto.Key) (restic.ID, error) {
 // upload stores the pack and records where its blobs are. Every BlobsPerFile
 // blobs it also saves an index file.
 func (w *writeState) upload(ctx context.Context, id restic.ID, p *openPack) error {
+	if err := w.r.gate.wait(ctx); err != nil {
+		return err
+	}
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()

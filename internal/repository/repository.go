@@ -51,6 +51,8 @@ type settings struct {
 	uploads  int
 	workers  int
 	settle   time.Duration // see lockSettle
+	// treeMemory bounds the kept directories, in bytes.
+	treeMemory int
 }
 
 // Option changes a setting of a Repository.
@@ -98,6 +100,8 @@ type Repository struct {
 	buffers *bufferPool
 	w       *writeState
 	trees   *windowCache
+	kept    keptTrees
+	gate    gate
 	// snapshots are those of the last listing.
 	snapshots snapshotCache
 	scratch   scratchPool
@@ -219,7 +223,7 @@ func Open(ctx context.Context, be backend.Backend, password secret.String, opts 
 }
 
 func newRepository(be backend.Backend, keyID restic.ID, key *crypto.Key, cfg config, who identity, opts []Option) *Repository {
-	set := settings{packSize: DefaultPackSize, uploads: DefaultUploads, workers: max(runtime.GOMAXPROCS(0), 2), settle: lockSettle}
+	set := settings{packSize: DefaultPackSize, uploads: DefaultUploads, workers: max(runtime.GOMAXPROCS(0), 2), settle: lockSettle, treeMemory: DefaultTreeMemory}
 	for _, o := range opts {
 		o(&set)
 	}
@@ -233,6 +237,7 @@ func newRepository(be backend.Backend, keyID restic.ID, key *crypto.Key, cfg con
 		fresh:   make(map[restic.ID]struct{}),
 	}
 	r.trees = newWindowCache(r)
+	r.kept.limit = set.treeMemory
 	r.w = newWriteState(r)
 	return r
 }

@@ -30,11 +30,15 @@ func (r *Repository) SaveSnapshot(ctx context.Context, s *restic.Snapshot) (rest
 	if err != nil {
 		return restic.ID{}, err
 	}
+	if err := r.gate.wait(ctx); err != nil {
+		return restic.ID{}, fmt.Errorf("save snapshot: %w", err)
+	}
 	id, err := r.saveDocument(ctx, backend.KindSnapshot, plain)
 	if err != nil {
 		return restic.ID{}, fmt.Errorf("save snapshot: %w", err)
 	}
 	s.ID = id
+	r.kept.endRound()
 	return id, nil
 }
 

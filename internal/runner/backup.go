@@ -26,7 +26,7 @@ func (d *destinationRun) backup(ctx context.Context) (envbackup.Backup, error) {
 	if err != nil {
 		return envbackup.Backup{}, d.explain(ctx, err)
 	}
-	lock, err := d.lock(ctx, repo)
+	lock, err := d.lockAhead(ctx, repo)
 	if err != nil {
 		return envbackup.Backup{}, d.explain(ctx, err)
 	}
@@ -34,7 +34,7 @@ func (d *destinationRun) backup(ctx context.Context) (envbackup.Backup, error) {
 
 	snapshot, report, err := d.snapshot(lock.Context(), repo)
 	if err != nil {
-		if cause := context.Cause(lock.Context()); errors.Is(cause, repository.ErrLockLost) {
+		if cause := context.Cause(lock.Context()); errors.Is(cause, repository.ErrLockLost) || errors.Is(cause, repository.ErrLocked) {
 			err = cause
 		}
 		return envbackup.Backup{}, d.explain(ctx, err)

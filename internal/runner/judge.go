@@ -24,8 +24,7 @@ func (r *Runner) judge(ctx context.Context, sched envbackup.Schedule, dest envba
 		goes[it.Point.ID] = in.allows(it, policy, zone, v.at)
 	}
 
-	// An edit at the very instant of the last judgement came after it.
-	edited := !sched.PolicyEditedAt.IsZero() && !sched.PolicyEditedAt.Before(aside.JudgedAt)
+	edited := editedSince(sched, aside)
 	if edited {
 		// The list was made by another policy; the first judgement by this one
 		// sets aside everything that it would remove.
@@ -40,8 +39,8 @@ func (r *Runner) judge(ctx context.Context, sched envbackup.Schedule, dest envba
 	if len(aside.IDs) == 0 {
 		aside.Decision = ""
 	}
-	waits := len(aside.IDs) > 0 && aside.Decision != decisionConfirmed &&
-		(aside.Decision == decisionCancelled || aside.Waited < policy.PruneGrace.Approx())
+	waits := len(aside.IDs) > 0 && aside.Decision != string(envbackup.DecisionConfirmed) &&
+		(aside.Decision == string(envbackup.DecisionCancelled) || aside.Waited < policy.PruneGrace.Approx())
 
 	// A list whose grace is over was judged when it was made; the rest is
 	// judged without it.
@@ -76,7 +75,8 @@ func (r *Runner) judge(ctx context.Context, sched envbackup.Schedule, dest envba
 	}
 	v.removed = append(v.removed, due...)
 	if waits {
-		v.setAside = aside.IDs
+		list := setAsideOf(aside, dest.Name, policy, v.at)
+		v.setAside = &list
 		v.note("%s", sayAside(aside, dest.Name, policy))
 	}
 	if in.dryRun || !changed {
@@ -84,12 +84,6 @@ func (r *Runner) judge(ctx context.Context, sched envbackup.Schedule, dest envba
 	}
 	return r.store.SaveSetAside(ctx, aside)
 }
-
-// What a person decided about a list before its grace was over.
-const (
-	decisionConfirmed = "confirmed"
-	decisionCancelled = "cancelled"
-)
 
 // allows reports whether a removal may happen at this occasion (R3).
 func (in scope) allows(it retention.Item, policy retention.Policy, zone *time.Location, now time.Time) bool {
@@ -110,7 +104,7 @@ func (in scope) allows(it retention.Item, policy retention.Policy, zone *time.Lo
 
 // sayAside explains to people what waits, and for how long.
 func sayAside(a store.SetAside, destination string, policy retention.Policy) string {
-	if a.Decision == decisionCancelled {
+	if a.Decision == string(envbackup.DecisionCancelled) {
 		return fmt.Sprintf("%d removals at %s were cancelled and stay until the retention changes", len(a.IDs), destination)
 	}
 	return fmt.Sprintf("%d removals at %s wait for another %s of the daemon's running time: the prune %s (R4)",

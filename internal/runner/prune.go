@@ -57,7 +57,10 @@ func (r *Runner) prune(ctx context.Context, scheduleID string, in scope, actor s
 			})
 		}
 		report.Removed += int64(len(v.removed))
-		report.SetAside += int64(len(v.setAside))
+		if v.setAside != nil {
+			report.SetAside += int64(len(v.setAside.BackupIDs))
+			report.Lists = append(report.Lists, *v.setAside)
+		}
 		notes = append(notes, v.notes...)
 	}
 	report.Note = strings.Join(notes, "; ")

@@ -29,7 +29,7 @@ type verdict struct {
 	decision retention.Decision
 	backups  map[string]envbackup.Backup // by id, as judged
 	removed  []string                    // ids; with dryRun those that would go
-	setAside []string                    // ids that wait for the grace (R4)
+	setAside *envbackup.SetAside         // what waits for the grace (R4), or nil
 	notes    []string                    // for people
 	// reclaimable says that data may lie in the repository that no snapshot
 	// needs.

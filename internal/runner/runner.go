@@ -151,8 +151,17 @@ const lockPoll = 2 * time.Second
 
 // lock takes a shared lock, waiting for one that is in the way.
 func (r *Runner) lock(ctx context.Context, repo *repository.Repository) (*repository.Lock, error) {
+	return r.awaitLock(ctx, func() (*repository.Lock, error) { return repo.Lock(ctx, false) })
+}
+
+// lockAhead is lock for a backup, which scans while its lock settles.
+func (r *Runner) lockAhead(ctx context.Context, repo *repository.Repository) (*repository.Lock, error) {
+	return r.awaitLock(ctx, func() (*repository.Lock, error) { return repo.LockAhead(ctx) })
+}
+
+func (r *Runner) awaitLock(ctx context.Context, take func() (*repository.Lock, error)) (*repository.Lock, error) {
 	for until := time.Now().Add(r.cfg.LockWait); ; {
-		lock, err := repo.Lock(ctx, false)
+		lock, err := take()
 		if !errors.Is(err, repository.ErrLocked) || time.Now().After(until) {
 			return lock, err
 		}

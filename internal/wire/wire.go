@@ -296,9 +296,26 @@ type PruneResult struct {
 	Backups []Backup `json:"backups"`
 	Removed int64    `json:"removed"`
 	// SetAside counts removals that wait for prune_grace (R4).
-	SetAside  int64  `json:"set_aside"`
-	Reclaimed int64  `json:"reclaimed"`
-	Note      string `json:"note,omitempty"`
+	SetAside      int64      `json:"set_aside"`
+	SetAsideLists []SetAside `json:"set_aside_lists"`
+	Reclaimed     int64      `json:"reclaimed"`
+	Note          string     `json:"note,omitempty"`
+}
+
+// SetAside is a list of removals that wait at one destination (R4).
+type SetAside struct {
+	Destination string             `json:"destination"`
+	Backups     []string           `json:"backups" doc:"Ids of what would be removed"`
+	Reason      string             `json:"reason"`
+	Decision    envbackup.Decision `json:"decision,omitempty" enum:"confirmed,cancelled" doc:"Missing until a person has decided"`
+	Until       *time.Time         `json:"until,omitempty" doc:"End of the grace, if a daemon runs until then"`
+}
+
+// PruneDecision answers what a person decided about all that was set aside for
+// a schedule.
+type PruneDecision struct {
+	Decision envbackup.Decision `json:"decision" enum:"confirmed,cancelled"`
+	Lists    []SetAside         `json:"lists"`
 }
 
 // Key is a repository's password, shown to an admin.

@@ -164,6 +164,17 @@ func (v *Vault) Address(d envbackup.Destination, e envbackup.Environment) string
 type Pruner struct {
 	store  *store.Store
 	Report envbackup.PruneReport // what Prune returns, but for DryRun
+	// Decided is what Decide was told; it returns the lists of Report.
+	Decided []string
+}
+
+// Decide notes what was decided.
+func (p *Pruner) Decide(_ context.Context, scheduleID string, decision envbackup.Decision, actor string) ([]envbackup.SetAside, error) {
+	if len(p.Report.Lists) == 0 {
+		return nil, envbackup.NotFound("list", scheduleID)
+	}
+	p.Decided = append(p.Decided, scheduleID+" "+string(decision)+" by "+actor)
+	return p.Report.Lists, nil
 }
 
 // Prune returns Report.
