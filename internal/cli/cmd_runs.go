@@ -279,7 +279,7 @@ func (a *app) printRun(run wire.Run, asJSON bool) error {
 		}
 	}
 	if p := run.Progress; p != nil && p.FilesDone > 0 {
-		fmt.Fprintf(w, "  %s, %s read, %s added\n", count(p.FilesDone, "file"), size(p.BytesDone), size(p.Added))
+		fmt.Fprintf(w, "  %s, %s read\n", count(p.FilesDone, "file"), size(p.BytesDone))
 	}
 	for _, at := range run.Attempts {
 		if len(run.Attempts) > 1 || at.Failure != nil {
