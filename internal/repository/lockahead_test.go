@@ -3,6 +3,7 @@ package repository
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +17,10 @@ import (
 type lagging struct {
 	backend.Backend
 	put, list time.Duration
-	first     [backend.KindData + 1]time.Time
 	onPut     func()
+
+	mu    sync.Mutex // uploads run side by side
+	first [backend.KindData + 1]time.Time
 }
 
 func (l *lagging) Put(ctx context.Context, h backend.Handle, data []byte, opt backend.PutOptions) error {
@@ -27,9 +30,11 @@ func (l *lagging) Put(ctx context.Context, h backend.Handle, data []byte, opt ba
 	if l.onPut != nil {
 		l.onPut()
 	}
+	l.mu.Lock()
 	if l.first[h.Kind].IsZero() {
 		l.first[h.Kind] = time.Now()
 	}
+	l.mu.Unlock()
 	return l.Backend.Put(ctx, h, data, opt)
 }
 
