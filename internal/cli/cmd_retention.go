@@ -139,7 +139,7 @@ func simulate(spec retention.Spec, expression, timezone string, from time.Time, 
 	if envbackup.HasError(findings) {
 		return simulation{}, envbackup.Invalid(findings...)
 	}
-	forecast, _ := preflight.Describe(proposal)
+	forecast, _ := preflight.Describe(preflight.Of(envbackup.ScheduleSpec{Cron: expression, Timezone: timezone, Retention: spec}))
 	schedule, err := cron.Parse(expression)
 	if err != nil {
 		return simulation{}, usageError{err}

@@ -43,7 +43,7 @@ func (l allowList) check(path string) error {
 	return &envbackup.Error{
 		Code:    envbackup.CodeNotAllowed,
 		Message: message,
-		Hint:    fmt.Sprintf("add to the daemon's configuration file: %s: [%s]", l.setting, clean),
+		Hint:    fmt.Sprintf("Add to the daemon's configuration file: %s: [%s]", l.setting, clean),
 	}
 }
 
@@ -66,7 +66,7 @@ func (l endpointList) check(endpoint string) error {
 	return &envbackup.Error{
 		Code:    envbackup.CodeNotAllowed,
 		Message: fmt.Sprintf("the daemon's operator does not allow the endpoint %s", endpoint),
-		Hint:    fmt.Sprintf("add to the daemon's configuration file: allow_endpoints: [%s]", endpoint),
+		Hint:    fmt.Sprintf("Add to the daemon's configuration file: allow_endpoints: [%s]", endpoint),
 	}
 }
 

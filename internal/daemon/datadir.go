@@ -6,8 +6,6 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 )
 
@@ -15,6 +13,9 @@ import (
 // contains the daemon's process id. The file stays when the daemon ends: only
 // the kernel's lock on it means anything, so a crash leaves nothing to clean.
 const lockName = "daemon.pid"
+
+// errHeld reports a file that another process has locked.
+var errHeld = errors.New("another process holds the lock")
 
 // takeDataDir makes the directory and holds it for this process until the
 // returned function is called. A directory that another daemon holds is
@@ -28,9 +29,9 @@ func takeDataDir(dir string) (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockFile(file); err != nil {
 		_ = file.Close() // only the refusal matters
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		if !errors.Is(err, errHeld) {
 			return nil, fmt.Errorf("lock data directory %s: %w", dir, err)
 		}
 		return nil, &envbackup.Error{

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // clockSetting holds what the daemon knows about time from tick to tick.
@@ -113,14 +111,4 @@ func (r *Runner) ConfirmClock(ctx context.Context) error {
 	}
 	state.Doubt, state.LastAt = "", r.now()
 	return r.saveClock(ctx, state)
-}
-
-// sinceBoot is a clock that nobody sets and that counts suspended time too:
-// after a laptop's night, wall clock and this one agree.
-func sinceBoot() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return time.Duration(time.Now().UnixNano())
-	}
-	return time.Duration(ts.Nano())
 }

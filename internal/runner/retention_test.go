@@ -135,6 +135,62 @@ func TestRemovalsThatAPersonMayNotHaveMeantWait(t *testing.T) {
 	b.restic(d).Check()
 }
 
+// R4: a person who confirms does not wait for the grace, and one who cancels
+// keeps the list until the policy changes.
+func TestAPersonDecidesWhatIsSetAside(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	d := b.local("disk")
+	s := b.schedule("hourly", last(6), d)
+	b.hours(6, s)
+	decide := func(decision envbackup.Decision) []envbackup.SetAside {
+		t.Helper()
+		lists, err := b.runner.Decide(t.Context(), s.ID, decision, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lists
+	}
+	prune := func() envbackup.PruneReport {
+		t.Helper()
+		report, err := b.runner.Prune(t.Context(), s.ID, false, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report
+	}
+	if _, err := b.runner.Decide(t.Context(), s.ID, envbackup.DecisionConfirmed, "test"); envbackup.CodeOf(err) != envbackup.CodeNotFound {
+		t.Errorf("with nothing set aside: %v, want not found", err)
+	}
+
+	b.now = b.now.Add(time.Minute)
+	b.edit(&s, last(2))
+	if _, err := b.runner.Decide(t.Context(), s.ID, envbackup.DecisionConfirmed, "test"); envbackup.CodeOf(err) != envbackup.CodeNotFound {
+		t.Errorf("before the edited policy was judged: %v, want not found", err)
+	}
+	b.now = b.now.Add(time.Minute)
+	report := prune()
+	if len(report.Lists) != 1 || report.Lists[0].Destination != "disk" || len(report.Lists[0].BackupIDs) != 4 ||
+		!report.Lists[0].Until.Equal(b.now.Add(24*time.Hour)) || report.Lists[0].Decision != "" {
+		t.Fatalf("set aside %+v, want the four at disk until a day from now", report.Lists)
+	}
+
+	decide(envbackup.DecisionCancelled)
+	b.wait(25 * time.Hour)
+	if report := prune(); report.Removed != 0 || report.Lists[0].Decision != envbackup.DecisionCancelled || !report.Lists[0].Until.IsZero() {
+		t.Errorf("after a cancel and the grace: %+v, want nothing removed", report)
+	}
+	b.wantNominals(s, d, 6, 5, 4, 3, 2, 1)
+
+	if lists := decide(envbackup.DecisionConfirmed); len(lists) != 1 || len(lists[0].BackupIDs) != 4 {
+		t.Errorf("confirmed %+v, want the four", lists)
+	}
+	if report := prune(); report.Removed != 4 || report.SetAside != 0 {
+		t.Errorf("after the confirmation: %+v, want four removed", report)
+	}
+	b.wantNominals(s, d, 6, 5)
+}
+
 // R4: what an edit takes back leaves the list.
 func TestAnEditBackTakesTheListBack(t *testing.T) {
 	t.Parallel()
