@@ -72,7 +72,7 @@ interrupted restore continues.
   envbackup restore latest --repository s3:https://s3.eu-central-1.amazonaws.com/acme-backups/envbackup/shop-staging \
       --password-file password.txt --target ./restored`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeFirst(a.backupIDs),
+		ValidArgsFunction: a.completeFirst(a.restorable),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.target == "" {
 				return usageError{fmt.Errorf("--target is required: the directory to restore to")}

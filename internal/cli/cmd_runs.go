@@ -220,12 +220,32 @@ func (a *app) nextRun(ctx context.Context, c *client.Client, schedule, last stri
 func (a *app) followRun(ctx context.Context, c *client.Client, id string) (wire.Run, error) {
 	m := a.newMeter(id)
 	defer m.done()
+	said := ""
 	return c.WatchRun(ctx, id, func(run wire.Run) error {
+		// A run may wait half an hour between two attempts: whoever follows it
+		// is told why, once for each attempt.
+		if why := waitsBecause(run); why != said {
+			said = why
+			m.note(why)
+		}
 		if run.Progress != nil {
 			m.update(*run.Progress)
 		}
 		return nil
 	})
+}
+
+// waitsBecause says why a run waits for its next attempt; empty when it does
+// not.
+func waitsBecause(run wire.Run) string {
+	if run.State != envbackup.RunQueued || run.Failure == nil || run.NextAttemptAt == nil {
+		return ""
+	}
+	why := fmt.Sprintf("attempt %d failed: %s\nnext attempt at %s", run.Attempt, run.Failure.Message, moment(*run.NextAttemptAt))
+	if run.Failure.Hint != "" {
+		why += "; " + run.Failure.Hint
+	}
+	return why
 }
 
 // showRun prints a run and fails when the run did.

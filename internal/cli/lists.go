@@ -98,10 +98,15 @@ func (a *app) scheduleReferences(ctx context.Context) []string {
 	})
 }
 
+// restorable completes what restore takes.
+func (a *app) restorable(ctx context.Context) []string {
+	return append([]string{"latest"}, a.backupIDs(ctx)...)
+}
+
 func (a *app) backupIDs(ctx context.Context) []string {
 	return complete(a, func(c *client.Client) ([]string, error) {
 		page, err := c.Backups(ctx, wire.BackupsQuery{Page: wire.Page{Limit: 100}})
-		names := []string{"latest"}
+		var names []string
 		for _, b := range page.Items {
 			names = append(names, b.ID+"\t"+b.Environment+" "+moment(b.NominalAt))
 		}

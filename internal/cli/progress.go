@@ -74,6 +74,17 @@ func (m *meter) update(p envbackup.Progress) {
 	fmt.Fprintln(m.app.err, line)
 }
 
+// note prints a line that stays above the bar; nothing for an empty one.
+func (m *meter) note(text string) {
+	if text == "" {
+		return
+	}
+	if m.bar != nil {
+		_ = m.bar.Clear() // see update
+	}
+	fmt.Fprintln(m.app.err, text)
+}
+
 func (m *meter) describe(p envbackup.Progress) string {
 	text := m.title
 	if p.Phase != "" {

@@ -48,7 +48,7 @@ func (d *Dir) Sub(rel string) (*Dir, error) {
 	if err != nil {
 		return nil, d.fail("open", rel, err)
 	}
-	return &Dir{fd: fd, path: d.path + "/" + rel}, nil
+	return &Dir{fd: fd, path: d.child(rel)}, nil
 }
 
 // Way opens the directory rel below d only to go through it: its entries can
@@ -61,7 +61,7 @@ func (d *Dir) Way(rel string) (*Dir, error) {
 	if err != nil {
 		return nil, d.fail("open", rel, err)
 	}
-	return &Dir{fd: fd, path: d.path + "/" + rel}, nil
+	return &Dir{fd: fd, path: d.child(rel)}, nil
 }
 
 // direntBuffers lends the memory that entries are read into: most directories
@@ -129,7 +129,7 @@ func (d *Dir) OpenFile(rel string) (*File, error) {
 	if err != nil {
 		return nil, d.fail("open", rel, err)
 	}
-	return &File{fd: fd, path: d.path + "/" + rel}, nil
+	return &File{fd: fd, path: d.child(rel)}, nil
 }
 
 // EditFile opens the existing regular file rel for reading and writing.
@@ -138,7 +138,7 @@ func (d *Dir) EditFile(rel string) (*File, error) {
 	if err != nil {
 		return nil, d.fail("open", rel, err)
 	}
-	return &File{fd: fd, path: d.path + "/" + rel}, nil
+	return &File{fd: fd, path: d.child(rel)}, nil
 }
 
 // CreateFile makes the file rel, readable and writable by the owner only. It
@@ -148,7 +148,7 @@ func (d *Dir) CreateFile(rel string) (*File, error) {
 	if err != nil {
 		return nil, d.fail("create", rel, err)
 	}
-	return &File{fd: fd, path: d.path + "/" + rel}, nil
+	return &File{fd: fd, path: d.child(rel)}, nil
 }
 
 // Mkdir makes a directory for the owner only.
@@ -280,10 +280,13 @@ func (d *Dir) fail(op, name string, err error) error {
 	}
 	path := d.path
 	if name != "" {
-		path = strings.TrimSuffix(path, "/") + "/" + name
+		path = d.child(name)
 	}
 	return &fs.PathError{Op: op, Path: path, Err: err}
 }
+
+// child is the path of an entry of d, for messages.
+func (d *Dir) child(name string) string { return strings.TrimSuffix(d.path, "/") + "/" + name }
 
 // self is a path to an entry of d for calls that know no directory handles.
 func (d *Dir) self(name string) string {

@@ -101,8 +101,11 @@ func (q *Queue) executeRun(ctx context.Context, r envbackup.Run, job *river.Job[
 	case ended.ID == "":
 		log.WarnContext(ctx, "run was taken over; its result is dropped")
 	case ended.Failure != nil:
-		log.WarnContext(ctx, "run ended", "state", ended.State, "code", ended.Failure.Code, "failure", ended.Failure.Message,
-			"next_attempt", ended.NextAttemptAt, "took", time.Since(began))
+		attributes := []any{"state", ended.State, "code", ended.Failure.Code, "failure", ended.Failure.Message, "took", time.Since(began)}
+		if !ended.State.Final() {
+			attributes = append(attributes, "next_attempt", ended.NextAttemptAt)
+		}
+		log.WarnContext(ctx, "run ended", attributes...)
 	default:
 		log.InfoContext(ctx, "run ended", "state", ended.State, "took", time.Since(began))
 	}
