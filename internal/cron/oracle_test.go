@@ -311,6 +311,8 @@ var zones = []string{
 	"UTC", "Europe/Berlin", "America/New_York", "Atlantic/Azores", "America/Havana", "America/Santiago",
 	"Australia/Lord_Howe", "Pacific/Apia", "Pacific/Chatham", "Antarctica/Troll", "Africa/Casablanca",
 	"America/Caracas", "Asia/Pyongyang", "Asia/Kathmandu", "Pacific/Kiritimati", "America/Sao_Paulo", "Europe/Dublin",
+	"Europe/London", "Europe/Istanbul", "Europe/Volgograd", "America/St_Johns", "America/Godthab", "America/Asuncion",
+	"Asia/Tehran", "Asia/Gaza", "Asia/Amman", "Africa/Cairo", "Australia/Sydney",
 }
 
 func zone(t testing.TB, name string) *time.Location {
