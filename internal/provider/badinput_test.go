@@ -79,17 +79,24 @@ func TestBadInputIsUnderlined(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if strings.Count(test.config, "#!") != 1 {
-				t.Fatal("the configuration does not mark one line")
-			}
-			// Terraform wraps what it says, so any white space may stand for
-			// a space; the line that it underlines ends with the marker.
-			summary, detail, _ := strings.Cut(test.want, ".*")
-			spaced := strings.NewReplacer(" ", `\s+`).Replace
-			resource.UnitTest(t, resource.TestCase{ProtoV6ProviderFactories: factories, Steps: []resource.TestStep{{
-				Config: test.config, PlanOnly: true,
-				ExpectError: regexp.MustCompile(fmt.Sprintf(`(?s)%s.*\n\s*\d+:[^\n]*#!\n.*%s`, spaced(summary), spaced(detail))),
-			}}})
+			wantUnderlined(t, test.config, test.want)
 		})
 	}
+}
+
+// wantUnderlined plans the configuration and wants an error with the line that
+// ends with the marker "#!" underlined. want is a summary, ".*" and a detail,
+// both regexps.
+func wantUnderlined(t *testing.T, config, want string) {
+	t.Helper()
+	if strings.Count(config, "#!") != 1 {
+		t.Fatal("the configuration does not mark one line")
+	}
+	// Terraform wraps what it says, so any white space may stand for a space.
+	summary, detail, _ := strings.Cut(want, ".*")
+	spaced := strings.NewReplacer(" ", `\s+`).Replace
+	resource.UnitTest(t, resource.TestCase{ProtoV6ProviderFactories: factories, Steps: []resource.TestStep{{
+		Config: config, PlanOnly: true,
+		ExpectError: regexp.MustCompile(fmt.Sprintf(`(?s)%s.*\n\s*\d+:[^\n]*#!\n.*%s`, spaced(summary), spaced(detail))),
+	}}})
 }

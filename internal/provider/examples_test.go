@@ -35,8 +35,8 @@ func TestExamplesApply(t *testing.T) {
 		}
 		files = append(files, found...)
 	}
-	if len(files) != 11 {
-		t.Fatalf("%d examples, want one for each of 3 resources, 3 data sources and 5 functions: %v", len(files), files)
+	if len(files) != 12 {
+		t.Fatalf("%d examples, want one for each of 3 resources, 4 data sources and 5 functions: %v", len(files), files)
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(filepath.Dir(file)), func(t *testing.T) {

@@ -129,7 +129,7 @@ func (p *envbackupProvider) Resources(context.Context) []func() resource.Resourc
 }
 
 func (p *envbackupProvider) DataSources(context.Context) []func() datasource.DataSource {
-	return []func() datasource.DataSource{newBackupsDataSource, newBackupDataSource, newSchedulesDataSource}
+	return []func() datasource.DataSource{newBackupsDataSource, newBackupDataSource, newForecastDataSource, newSchedulesDataSource}
 }
 
 func (p *envbackupProvider) Functions(context.Context) []func() function.Function {
