@@ -109,7 +109,7 @@ func parseHorizon(position int64, text string) (retention.Duration, *function.Fu
 		return d, function.NewArgumentFuncError(position, err.Error())
 	}
 	if fifty, _ := retention.ParseDuration("50y"); d.IsZero() || d.Compare(fifty) > 0 {
-		return d, function.NewArgumentFuncError(position, "it must be longer than nothing and at most 50y")
+		return d, function.NewArgumentFuncError(position, "it must be longer than 0 and at most 50y")
 	}
 	return d, nil
 }

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/function"
@@ -42,10 +44,20 @@ func parseExpression(position int64, text string) (*cron.Schedule, *function.Fun
 
 func parseZone(position int64, name string) (*time.Location, *function.FuncError) {
 	loc, err := cron.LoadZone(name)
-	if err != nil {
-		return nil, function.NewArgumentFuncError(position, err.Error())
+	if err == nil {
+		return loc, nil
 	}
-	return loc, nil
+	var wrong *cron.ZoneError
+	switch {
+	case !errors.As(err, &wrong):
+		return nil, function.NewArgumentFuncError(position, err.Error())
+	case strings.EqualFold(name, "local"):
+		return nil, function.NewArgumentFuncError(position, "what is local depends on the machine; name the zone, such as Europe/Berlin")
+	case len(wrong.Suggestions) == 0:
+		return nil, function.NewArgumentFuncError(position, wrong.Error())
+	}
+	return nil, function.NewArgumentFuncError(position,
+		fmt.Sprintf("%q is not an IANA time zone; perhaps it is meant to be %s", name, strings.Join(wrong.Suggestions, " or ")))
 }
 
 func parseInstant(position int64, text string) (time.Time, *function.FuncError) {

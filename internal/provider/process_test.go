@@ -60,17 +60,37 @@ func TestHandshake(t *testing.T) {
 // binary as the provider, without a registry and without a CLI configuration.
 type workspace struct {
 	dir  string
-	path string // of terraform
+	path string   // of terraform
+	env  []string // more of it, such as where the daemon is
 }
 
 func newWorkspace(t *testing.T, config string) workspace {
+	t.Helper()
+	w := bareWorkspace(t)
+	w.write(t, "terraform {\n  required_providers {\n    envbackup = { source = \"envbackup/envbackup\" }\n  }\n}\n"+config)
+	w.run(t, "init", "-no-color")
+	return w
+}
+
+// exampleWorkspace is a workspace with a copy of an example's directory.
+func exampleWorkspace(t *testing.T, name string) workspace {
+	t.Helper()
+	w := bareWorkspace(t)
+	if err := os.CopyFS(w.dir, os.DirFS(filepath.Join(examples, name))); err != nil {
+		t.Fatal(err)
+	}
+	w.run(t, "init", "-no-color")
+	return w
+}
+
+func bareWorkspace(t *testing.T) workspace {
 	t.Helper()
 	needTerraform(t)
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := workspace{t.TempDir(), os.Getenv("TF_ACC_TERRAFORM_PATH")}
+	w := workspace{dir: t.TempDir(), path: os.Getenv("TF_ACC_TERRAFORM_PATH")}
 	for _, host := range []string{"registry.terraform.io", "registry.opentofu.org"} {
 		plugins := filepath.Join(w.dir, "terraform.d/plugins", host, "envbackup/envbackup/0.0.1", runtime.GOOS+"_"+runtime.GOARCH)
 		if err := os.MkdirAll(plugins, 0o755); err != nil {
@@ -80,8 +100,6 @@ func newWorkspace(t *testing.T, config string) workspace {
 			t.Fatal(err)
 		}
 	}
-	w.write(t, "terraform {\n  required_providers {\n    envbackup = { source = \"envbackup/envbackup\" }\n  }\n}\n"+config)
-	w.run(t, "init", "-no-color")
 	return w
 }
 
@@ -97,7 +115,9 @@ func (w workspace) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), w.path, args...)
 	cmd.Dir = w.dir
-	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE=/dev/null", "TF_IN_AUTOMATION=1")
+	// A request that leaves the machine would fail at this proxy.
+	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE=/dev/null", "TF_IN_AUTOMATION=1", "HTTP_PROXY=http://127.0.0.1:1", "HTTPS_PROXY=http://127.0.0.1:1")
+	cmd.Env = append(cmd.Env, w.env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
