@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ErrNever is in the chain of a ParseError whose expression is well formed but
@@ -69,4 +70,30 @@ func quote(s string) string {
 		return strconv.QuoteToASCII(s[:maxQuoted]) + "..."
 	}
 	return strconv.QuoteToASCII(s)
+}
+
+// valid reports whether an expression is one.
+func valid(expr string) bool {
+	_, err := Parse(expr)
+	return err == nil
+}
+
+// everyAsCron returns the expression for an interval such as "@every 6h" where
+// there is one of even steps, and an example otherwise.
+func everyAsCron(macro string) string {
+	d, err := time.ParseDuration(strings.TrimSpace(strings.TrimPrefix(macro, "@every")))
+	switch {
+	case err != nil || d < time.Minute || d%time.Minute != 0:
+	case d == time.Minute:
+		return "* * * * *"
+	case d < time.Hour && time.Hour%d == 0:
+		return fmt.Sprintf("*/%d * * * *", d/time.Minute)
+	case d == time.Hour:
+		return "0 * * * *"
+	case d == 24*time.Hour:
+		return "0 0 * * *"
+	case d < 24*time.Hour && d%time.Hour == 0 && 24*time.Hour%d == 0:
+		return fmt.Sprintf("0 */%d * * *", d/time.Hour)
+	}
+	return "e.g. */15 * * * *"
 }

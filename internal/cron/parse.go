@@ -127,6 +127,9 @@ func (p *parser) split() ([]string, error) {
 		hint := ""
 		if n > 5 {
 			hint = "seconds, years, users and comments are not supported"
+			if rest := strings.Join(texts[1:], " "); n == 6 && isDigits(texts[0]) && valid(rest) {
+				hint += "; without the first field it is " + rest
+			}
 		}
 		return nil, p.fail(0, "", fmt.Sprintf("has %d %s, expected 5 (%s)", n, noun, fieldList), hint)
 	}
@@ -138,7 +141,7 @@ func (p *parser) macro(text string) error {
 	hint := "use one of " + macroList
 	switch {
 	case strings.HasPrefix(lower, "@every") || strings.HasSuffix(lower, "minutes") || lower == "@everysecond" || lower == "@always":
-		hint = "intervals are not cron; write e.g. */15 * * * *"
+		hint = "intervals are not cron; write " + everyAsCron(lower)
 	case lower == "@reboot":
 		hint = "there is no boot event to run on"
 	}

@@ -157,19 +157,28 @@ func zoneAdvice(e *cron.ZoneError) string {
 	if strings.EqualFold(e.Name, "local") {
 		return "What is local depends on the machine. Name the zone, for example timezone = \"Europe/Berlin\"."
 	}
+	if len(e.Name) <= 5 && !strings.Contains(e.Name, "/") && e.Name == strings.ToUpper(e.Name) {
+		return "An abbreviation says nothing about daylight saving time. Name the zone by a city, for example timezone = \"Europe/Berlin\"."
+	}
 	if len(e.Suggestions) == 0 {
 		return "Write a name such as \"UTC\" or \"Europe/Berlin\"."
 	}
 	return "Did you mean " + enumerate(e.Suggestions) + "?"
 }
 
-// enumerate quotes alternatives.
+// enumerate quotes alternatives: "a", "b" or "c".
 func enumerate(names []string) string {
-	quoted := make([]string, len(names))
+	text := ""
 	for i, n := range names {
-		quoted[i] = quote(n)
+		switch {
+		case i > 0 && i == len(names)-1:
+			text += " or "
+		case i > 0:
+			text += ", "
+		}
+		text += quote(n)
 	}
-	return strings.Join(quoted, " or ")
+	return text
 }
 
 // cronSummary is the stable title of a refused expression.

@@ -58,9 +58,9 @@ func TestFindings(t *testing.T) {
 		"cron: never": {`{"cron":"0 0 30 2 *"}`, nil, []string{
 			`error cron [] Schedule never runs | "0 0 30 2 *": field 3 (day-of-month) "30": this schedule never runs: none of the selected months has such a day; for the last day of the month write L.`}},
 		"cron: six fields": {`{"cron":"0 0 */5 * * *"}`, nil, []string{
-			`error cron [] Cron expression does not have five fields | "0 0 */5 * * *": has 6 fields, expected 5 (minute hour day-of-month month day-of-week); seconds, years, users and comments are not supported.`}},
+			`error cron [] Cron expression does not have five fields | "0 0 */5 * * *": has 6 fields, expected 5 (minute hour day-of-month month day-of-week); seconds, years, users and comments are not supported; without the first field it is 0 */5 * * *.`}},
 		"cron: an interval": {`{"cron":"@every 6h"}`, nil, []string{
-			`error cron [] Unsupported cron syntax | "@every 6h": unknown macro "@every 6h"; intervals are not cron; write e.g. */15 * * * *.`}},
+			`error cron [] Unsupported cron syntax | "@every 6h": unknown macro "@every 6h"; intervals are not cron; write 0 */6 * * *.`}},
 		"cron: a zone": {`{"cron":"CRON_TZ=UTC 0 3 * * *"}`, nil, []string{
 			`error cron [] Unsupported cron syntax | "CRON_TZ=UTC 0 3 * * *": a time zone prefix is not supported; set the schedule's time zone instead.`}},
 		"cron: empty": {`{"cron":""}`, nil, []string{
@@ -69,6 +69,10 @@ func TestFindings(t *testing.T) {
 			`error timezone [] Unknown time zone | "berlin" is not an IANA time zone. Did you mean "Europe/Berlin"?`}},
 		"the local zone": {`{"timezone":"Local"}`, nil, []string{
 			`error timezone [] Unknown time zone | "Local" is not an IANA time zone. What is local depends on the machine. Name the zone, for example timezone = "Europe/Berlin".`}},
+		"an abbreviation": {`{"timezone":"CEST"}`, nil, []string{
+			`error timezone [] Unknown time zone | "CEST" is not an IANA time zone. An abbreviation says nothing about daylight saving time. Name the zone by a city, for example timezone = "Europe/Berlin".`}},
+		"a zone like several": {`{"timezone":"Europe/Berlni"}`, nil, []string{
+			`error timezone [] Unknown time zone | "Europe/Berlni" is not an IANA time zone. Did you mean "Europe/Berlin", "Europe/Dublin" or "Europe/Jersey"?`}},
 		"no zone is UTC": {`{"timezone":"","max_rpo":"24h"}`, nil, nil},
 		"retention keeps nothing": {`{"retention":{"keep_daily":0}}`, nil, []string{
 			`error retention [] Retention keeps nothing | Nothing in this block keeps anything, so every backup but the last would be deleted. Set for example period = "30d" or keep_daily = 14, or keep_all = true to never delete.`}},
@@ -103,29 +107,29 @@ func TestFindings(t *testing.T) {
 			`error jitter [] Jitter is too long | jitter = "30m" must be smaller than half the smallest distance between two runs, which is 1h. Use less than 30m.`}},
 		"jitter below half": {`{"cron":"0 * * * *","jitter":"29m"}`, nil, nil},
 		"max_rpo": {`{"cron":"30 2 * * 1-5","max_rpo":"26h"}`, nil, []string{
-			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "30 2 * * 1-5" in Europe/Berlin is 73h (Fri 2000-10-27 02:30 to Mon 02:30), and max_rpo is 1d2h. Run it more often, or set max_rpo to at least 73h.`}},
+			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "30 2 * * 1-5" in Europe/Berlin is 73h (for example Fri 2000-10-27 02:30 to Mon 02:30, when the clock is set back), and max_rpo is 26h. Run it more often, or set max_rpo to at least 73h.`}},
 		"max_rpo of a day and the autumn": {`{"max_rpo":"24h"}`, nil, []string{
-			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "30 2 * * *" in Europe/Berlin is 25h (Sun 2000-10-29 02:30 to Mon 02:30), and max_rpo is 1d. Run it more often, or set max_rpo to at least 25h.`}},
+			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "30 2 * * *" in Europe/Berlin is 25h (for example Sun 2000-10-29 02:30 to Mon 02:30, when the clock is set back), and max_rpo is 24h. Run it more often, or set max_rpo to at least 25h.`}},
 		"max_rpo with jitter": {`{"max_rpo":"25h","jitter":"1h"}`, nil, []string{
-			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "30 2 * * *" in Europe/Berlin is 26h (Sun 2000-10-29 02:30 to Mon 02:30), and max_rpo is 1d1h. Run it more often, or set max_rpo to at least 26h.`}},
+			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "30 2 * * *" in Europe/Berlin is 26h (for example Sun 2000-10-29 02:30 to Mon 02:30, when the clock is set back; jitter adds up to 1h), and max_rpo is 25h. Run it more often, or set max_rpo to at least 26h.`}},
 		"max_rpo that holds": {`{"max_rpo":"25h"}`, nil, nil},
 		"max_rpo and a skipping blackout": {`{"timezone":"UTC","max_rpo":"26h","blackout":{"weekend":{"days":"SAT,SUN","from":"00:00","to":"24:00","action":"skip"}}}`, nil, []string{
-			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "30 2 * * *" in UTC is 72h (Fri 2000-01-07 02:30 to Mon 02:30), and max_rpo is 1d2h. Run it more often, or set max_rpo to at least 72h.`}},
+			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "30 2 * * *" in UTC with its blackout windows is 72h (for example Fri 2000-01-07 02:30 to Mon 02:30), and max_rpo is 26h. Run it more often, or set max_rpo to at least 72h.`}},
 		"max_rpo and no runs": {`{"cron":"0 0 * 2 1#5","max_rpo":"1y","retention":{"keep_last":3,"max_age":"1y"},"lint_ignore":["cron-skips-months"]}`, nil, []string{
 			`error max_rpo [] Schedule cannot meet max_rpo | "0 0 * 2 1#5" has fewer than two runs from 2000 to 2040, and max_rpo is 1y. Run it more often.`,
 			`error retention.max_age [] max_age is shorter than the schedule | "0 0 * 2 1#5" has fewer than two runs from 2000 to 2040, and max_age is 1y: each backup would expire before the next exists.`}},
 		"max_age": {`{"retention":{"keep_last":99,"max_age":"12h"},"lint_ignore":["retention-short"]}`, nil, []string{
 			`error retention.max_age [] max_age is shorter than the schedule | Backups are up to 25h apart and max_age is 12h: each one would expire before the next exists. Use at least 50h.`}},
 		"retention above the limit": {`{"retention":{"period":"11y","keep_daily":4000,"keep_monthly":121,"keep_yearly":11,"manual_period":"12y"},"lint_ignore":["retention-tier-covered"]}`, limits, []string{
-			`error retention.manual_period [] Retention is longer than allowed | manual_period = 12y is longer than 10y, the longest that this daemon allows. Shorten it, or ask the operator to raise limits.max_retention.`,
-			`error retention.period [] Retention is longer than allowed | period = 11y is longer than 10y, the longest that this daemon allows. Shorten it, or ask the operator to raise limits.max_retention.`,
-			`error retention.keep_daily [] Retention is longer than allowed | keep_daily = 4000 is longer than 10y, the longest that this daemon allows. Shorten it, or ask the operator to raise limits.max_retention.`,
-			`error retention.keep_monthly [] Retention is longer than allowed | keep_monthly = 121 is longer than 10y, the longest that this daemon allows. Shorten it, or ask the operator to raise limits.max_retention.`,
-			`error retention.keep_yearly [] Retention is longer than allowed | keep_yearly = 11 is longer than 10y, the longest that this daemon allows. Shorten it, or ask the operator to raise limits.max_retention.`}},
+			`error retention.manual_period [] Retention is longer than allowed | manual_period = 12y keeps backups longer than 10y, the longest that this daemon allows. Lower it, or ask the operator to raise limits.max_retention.`,
+			`error retention.period [] Retention is longer than allowed | period = 11y keeps backups longer than 10y, the longest that this daemon allows. Lower it, or ask the operator to raise limits.max_retention.`,
+			`error retention.keep_daily [] Retention is longer than allowed | keep_daily = 4000 keeps backups longer than 10y, the longest that this daemon allows. Lower it, or ask the operator to raise limits.max_retention.`,
+			`error retention.keep_monthly [] Retention is longer than allowed | keep_monthly = 121 keeps backups longer than 10y, the longest that this daemon allows. Lower it, or ask the operator to raise limits.max_retention.`,
+			`error retention.keep_yearly [] Retention is longer than allowed | keep_yearly = 11 keeps backups longer than 10y, the longest that this daemon allows. Lower it, or ask the operator to raise limits.max_retention.`}},
 		"retention at the limit": {`{"retention":{"keep_yearly":10}}`, limits, nil},
 		"cut by max_age":         {`{"retention":{"period":"11y","max_age":"9y"}}`, limits, nil},
 		"keep_all and a limit": {`{"retention":{"keep_all":true}}`, limits, []string{
-			`error retention.keep_all [] Retention is longer than allowed | keep_all keeps backups without end, and this daemon keeps none longer than 10y. Write for example period = "10y", or ask the operator to raise limits.max_retention.`}},
+			`error retention.keep_all [] Retention is longer than allowed | keep_all keeps backups without end, and 10y is the longest that this daemon allows. Write for example period = "10y", or ask the operator to raise limits.max_retention.`}},
 		"both day fields": {`{"cron":"0 3 13 * 5"}`, nil, []string{
 			`warning cron [cron-day-or] Both day fields are set | "0 3 13 * 5" runs on the 13th of the month and also on Friday, whichever matches: cron joins the two day fields with "or". That is about 62 runs a year. Set one of them to * to have only the other. Silence it with lint_ignore = ["cron-day-or"].`}},
 		"uneven steps": {`{"cron":"*/40 * * * *"}`, nil, []string{
@@ -133,13 +137,13 @@ func TestFindings(t *testing.T) {
 		"skipped months": {`{"cron":"0 3 31 * *","retention":{"keep_last":12}}`, nil, []string{
 			`warning cron [cron-skips-months] Schedule skips some months | "0 3 31 * *" does not run in February, April, June, September and November; the longest gap is 61 days. Use day 28, or L for the last day of the month. Silence it with lint_ignore = ["cron-skips-months"].`}},
 		"a rule finer than the schedule": {`{"retention":{"keep_hourly":24}}`, nil, []string{
-			`warning retention.keep_hourly [retention-tier-finer] Retention tier is finer than the schedule | The runs of "30 2 * * *" are at least 24h apart, so keep_hourly = 24 keeps the last 24 backups, not 24 hours. Say what you mean: keep_last = 24, or cron = "0 * * * *". Silence it with lint_ignore = ["retention-tier-finer"].`}},
+			`warning retention.keep_hourly [retention-tier-finer] Retention rule is finer than the schedule | The runs of "30 2 * * *" are at least 24h apart, so keep_hourly = 24 keeps the last 24 backups, not 24 hours. Say what you mean: keep_last = 24, or cron = "0 * * * *". Silence it with lint_ignore = ["retention-tier-finer"].`}},
 		"a rule that adds nothing": {`{"retention":{"keep_daily":14,"keep_weekly":2}}`, nil, []string{
-			`warning retention.keep_weekly [retention-tier-covered] Retention tier adds nothing | Every backup that keep_weekly = 2 selects is already kept by keep_daily = 14. Raise it, or remove it. Silence it with lint_ignore = ["retention-tier-covered"].`}},
+			`warning retention.keep_weekly [retention-tier-covered] Retention rule adds nothing | Every backup that keep_weekly = 2 selects is already kept by keep_daily = 14. Raise it, or remove it. Silence it with lint_ignore = ["retention-tier-covered"].`}},
 		"a rule within the period": {`{"retention":{"period":"30d","keep_daily":31}}`, nil, []string{
-			`warning retention.keep_daily [retention-tier-covered] Retention tier adds nothing | Every backup that keep_daily = 31 selects is already kept by period = 30d. Raise it, or remove it. Silence it with lint_ignore = ["retention-tier-covered"].`}},
+			`warning retention.keep_daily [retention-tier-covered] Retention rule adds nothing | Every backup that keep_daily = 31 selects is already kept by period = 30d. Raise it, or remove it. Silence it with lint_ignore = ["retention-tier-covered"].`}},
 		"two rules that are the same": {`{"retention":{"keep_last":20,"keep_daily":20}}`, nil, []string{
-			`warning retention.keep_daily [retention-tier-covered] Retention tier adds nothing | Every backup that keep_daily = 20 selects is already kept by keep_last = 20. Raise it, or remove it. Silence it with lint_ignore = ["retention-tier-covered"].`}},
+			`warning retention.keep_daily [retention-tier-covered] Retention rule adds nothing | Every backup that keep_daily = 20 selects is already kept by keep_last = 20. Raise it, or remove it. Silence it with lint_ignore = ["retention-tier-covered"].`}},
 		"tiers that add up": {`{"retention":{"keep_daily":7,"keep_weekly":4,"keep_monthly":12,"keep_yearly":3}}`, nil, nil},
 		"a short period": {`{"retention":{"period":"12h","keep_monthly":12}}`, nil, []string{
 			`warning retention.period [retention-period-short] Period is shorter than one interval | Backups are up to 25h apart and period is 12h, so between runs no backup but the newest lies within it. Use at least 50h, or keep_last. Silence it with lint_ignore = ["retention-period-short"].`}},
@@ -150,7 +154,7 @@ func TestFindings(t *testing.T) {
 		"a rule that does not exist": {`{"lint_ignore":["retention-shrot"]}`, nil, []string{
 			`warning lint_ignore[0] [lint-unknown] Unknown lint rule | "retention-shrot" is no rule and silences nothing. The rules are ` + strings.Join(preflight.Rules(), ", ") + `. Silence it with lint_ignore = ["lint-unknown"].`}},
 		"errors come first": {`{"cron":"0 3 13 * 5","max_rpo":"1d"}`, nil, []string{
-			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "0 3 13 * 5" in Europe/Berlin is 7d1h (2000-10-27 03:00 to 2000-11-03 03:00), and max_rpo is 1d. Run it more often, or set max_rpo to at least 7d1h.`,
+			`error max_rpo [] Schedule cannot meet max_rpo | The longest time between two runs of "0 3 13 * 5" in Europe/Berlin is 7d1h (for example 2000-10-27 03:00 to 2000-11-03 03:00, when the clock is set back), and max_rpo is 1d. Run it more often, or set max_rpo to at least 7d1h.`,
 			`warning cron [cron-day-or] Both day fields are set | "0 3 13 * 5" runs on the 13th of the month and also on Friday, whichever matches: cron joins the two day fields with "or". That is about 62 runs a year. Set one of them to * to have only the other. Silence it with lint_ignore = ["cron-day-or"].`}},
 	}
 	for name, test := range tests {

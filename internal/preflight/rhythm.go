@@ -76,11 +76,15 @@ func (c *checker) rhythm() {
 	}
 	g, _ := c.worst()
 	if rpo, given := c.lengths["max_rpo"]; given && rpo.Approx() < gap {
-		detail := "The longest time between two runs of %s in %s is %s%s, and max_rpo is %s. Run it more often, or set max_rpo to at least %s."
+		detail := "The longest time between two runs of %s in %s%s is %s%s, and max_rpo is %s. Run it more often, or set max_rpo to at least %s."
+		blackout := ""
+		if len(c.windows) > 0 {
+			blackout = " with its blackout windows"
+		}
 		if g.Few() {
-			c.fail("max_rpo", "Schedule cannot meet max_rpo", "%s has fewer than two runs from 2000 to 2040, and max_rpo is %s. Run it more often.", quote(*c.p.Cron), rpo)
+			c.fail("max_rpo", "Schedule cannot meet max_rpo", "%s has fewer than two runs from 2000 to 2040, and max_rpo is %s. Run it more often.", quote(*c.p.Cron), *c.p.MaxRPO)
 		} else {
-			c.fail("max_rpo", "Schedule cannot meet max_rpo", detail, quote(*c.p.Cron), zoneName(*c.p.Timezone), text, c.example(g), rpo, text)
+			c.fail("max_rpo", "Schedule cannot meet max_rpo", detail, quote(*c.p.Cron), zoneName(*c.p.Timezone), blackout, text, c.example(g), *c.p.MaxRPO, text)
 		}
 	}
 	if c.keep == nil {
@@ -88,16 +92,16 @@ func (c *checker) rhythm() {
 	}
 	if limit := c.keep.MaxAge; !limit.IsZero() && limit.Approx() < gap {
 		if g.Few() {
-			c.fail("retention.max_age", "max_age is shorter than the schedule", "%s has fewer than two runs from 2000 to 2040, and max_age is %s: each backup would expire before the next exists.", quote(*c.p.Cron), limit)
+			c.fail("retention.max_age", "max_age is shorter than the schedule", "%s has fewer than two runs from 2000 to 2040, and max_age is %s: each backup would expire before the next exists.", quote(*c.p.Cron), c.p.Retention.MaxAge)
 		} else {
 			c.fail("retention.max_age", "max_age is shorter than the schedule", "Backups are up to %s apart and max_age is %s: each one would expire before the next exists. Use at least %s.",
-				text, limit, cron.FormatGap(2*gap))
+				text, c.p.Retention.MaxAge, cron.FormatGap(2*gap))
 		}
 	}
 	if period := c.keep.Period; !period.IsZero() && period.Approx() < gap && !g.Few() {
 		c.warn(RulePeriodShort, "retention.period", "Period is shorter than one interval",
 			"Backups are up to %s apart and period is %s, so between runs no backup but the newest lies within it. Use at least %s, or keep_last.",
-			text, period, cron.FormatGap(2*gap))
+			text, c.p.Retention.Period, cron.FormatGap(2*gap))
 	}
 	if d, given := c.lengths["timeout"]; given && !g.Few() && d.Approx() > gap {
 		c.warn(RuleTimeoutLong, "timeout", "Timeout is longer than the interval",
@@ -106,10 +110,20 @@ func (c *checker) rhythm() {
 	}
 }
 
-// example names the two runs of the worst gap.
+// example names two runs that are as far apart, and says so when it is a change
+// of the clock that puts them there: nobody expects 25h of a daily schedule.
 func (c *checker) example(g cron.Gaps) string {
+	from, to := g.MaxFrom.Format("Mon 2006-01-02 15:04"), g.MaxTo.Format("Mon 15:04")
 	if g.Max >= 7*24*time.Hour {
-		return " (" + g.MaxFrom.Format("2006-01-02 15:04") + " to " + g.MaxTo.Format("2006-01-02 15:04") + ")"
+		from, to = g.MaxFrom.Format("2006-01-02 15:04"), g.MaxTo.Format("2006-01-02 15:04")
 	}
-	return " (" + g.MaxFrom.Format("Mon 2006-01-02 15:04") + " to " + g.MaxTo.Format("Mon 15:04") + ")"
+	why := ""
+	_, before := g.MaxFrom.Zone()
+	if _, after := g.MaxTo.Zone(); after < before {
+		why = ", when the clock is set back"
+	}
+	if jitter := c.lengths["jitter"].Approx(); jitter > 0 {
+		why += "; jitter adds up to " + cron.FormatGap(jitter)
+	}
+	return " (for example " + from + " to " + to + why + ")"
 }

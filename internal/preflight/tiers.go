@@ -55,7 +55,7 @@ func (c *checker) tiers() {
 		// change of the clock must not make it look finer.
 		if t.longest > 0 && shortest > t.longest {
 			finer[t.name] = true
-			c.warn(RuleTierFiner, "retention."+t.name, "Retention tier is finer than the schedule",
+			c.warn(RuleTierFiner, "retention."+t.name, "Retention rule is finer than the schedule",
 				`The runs of %s are at least %s apart, so %s = %d keeps the last %d backups, not %d %ss. Say what you mean: keep_last = %d, or cron = %q.`,
 				quote(*c.p.Cron), cron.FormatGap(shortest), t.name, t.n, t.n, t.n, t.unit, t.n, t.per)
 		}
@@ -80,7 +80,7 @@ func (c *checker) tiers() {
 		}
 		if by != "" {
 			covered[t.name] = true
-			c.warn(RuleTierCovered, "retention."+t.name, "Retention tier adds nothing",
+			c.warn(RuleTierCovered, "retention."+t.name, "Retention rule adds nothing",
 				"Every backup that %s = %d selects is already kept by %s. Raise it, or remove it.", t.name, t.n, by)
 		}
 	}
@@ -191,12 +191,12 @@ func (c *checker) limitRetention() {
 	const summary = "Retention is longer than allowed"
 	const advice = "ask the operator to raise limits.max_retention."
 	if c.keep.KeepAll {
-		c.fail("retention.keep_all", summary, "keep_all keeps backups without end, and this daemon keeps none longer than %s. Write for example period = %q, or %s", most, most, advice)
+		c.fail("retention.keep_all", summary, "keep_all keeps backups without end, and %s is the longest that this daemon allows. Write for example period = %q, or %s", most, most, advice)
 		return
 	}
 	over := func(path, value string, length retention.Duration) {
 		if length.Compare(most) > 0 {
-			c.fail("retention."+path, summary, "%s = %s is longer than %s, the longest that this daemon allows. Shorten it, or %s", path, value, most, advice)
+			c.fail("retention."+path, summary, "%s = %s keeps backups longer than %s, the longest that this daemon allows. Lower it, or %s", path, value, most, advice)
 		}
 	}
 	over("manual_period", c.keep.ManualPeriod.String(), c.keep.ManualPeriod)

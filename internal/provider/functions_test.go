@@ -45,7 +45,7 @@ func TestFunctionErrors(t *testing.T) {
 		{`cron_next("@daily", ` + zone + `, ` + instant + `, 0)`, "count", `it must be between 1 and 1000`},
 		{`cron_next("@daily", ` + zone + `, ` + instant + `, 1001)`, "count", `it must be between 1 and 1000`},
 		{`cron_describe("0 0 30 2 *")`, "expression", `field 3 (day-of-month) "30": this schedule never runs: none of the selected months has such a day; for the last day of the month write L`},
-		{`cron_normalize("@every 5m")`, "expression", `unknown macro "@every 5m"; intervals are not cron; write e.g. */15 * * * *`},
+		{`cron_normalize("@every 5m")`, "expression", `unknown macro "@every 5m"; intervals are not cron; write */5 * * * *`},
 		{`worst_case_gap("0 0 * *", ` + zone + `)`, "expression", `has 4 fields, expected 5 (minute hour day-of-month month day-of-week)`},
 		{`worst_case_gap("@daily", "Local")`, "timezone", `what is local depends on the machine; name the zone, such as Europe/Berlin`},
 		{`worst_case_gap("@daily", "")`, "timezone", `time zone name is empty; write an IANA name such as UTC or Europe/Berlin`},
