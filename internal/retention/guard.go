@@ -13,29 +13,52 @@ const few = 3
 // list (and more than three), or the first ones after an edit of the policy or
 // of the time zone. Nothing to remove needs no grace.
 func NeedsGrace(d Decision, firstAfterEdit bool) (bool, string) {
-	total, removed := map[List]int{}, map[List]int{}
-	all := 0
+	var t Tally
 	for _, it := range d.Items {
-		total[it.List]++
-		if !it.Keep {
-			removed[it.List]++
-			all++
-		}
+		t.add(it.List, it.Keep)
 	}
-	if all == 0 {
+	return t.NeedsGrace(firstAfterEdit)
+}
+
+// Tally counts what a decision keeps and removes.
+type Tally struct {
+	candidates, second, other struct{ total, removed int }
+}
+
+func (t *Tally) add(list List, keep bool) {
+	n := &t.other
+	switch list {
+	case ListCandidates:
+		n = &t.candidates
+	case ListSecond:
+		n = &t.second
+	}
+	n.total++
+	if !keep {
+		n.removed++
+	}
+}
+
+// Removed counts the backups that go.
+func (t Tally) Removed() int { return t.candidates.removed + t.second.removed + t.other.removed }
+
+// NeedsGrace is the function of this name for the decision that was counted.
+func (t Tally) NeedsGrace(firstAfterEdit bool) (bool, string) {
+	if t.Removed() == 0 {
 		return false, ""
 	}
-	for _, list := range []List{ListCandidates, ListSecond} {
-		if n := removed[list]; n > few && 2*n > total[list] {
-			what := "good backups"
-			if list == ListSecond {
-				what = "partial, suspect and damaged backups"
-			}
-			return true, fmt.Sprintf("would remove %d of %d %s, more than half", n, total[list], what)
-		}
+	if n := t.candidates; n.removed > few && 2*n.removed > n.total {
+		return true, fmt.Sprintf("would remove %d of %d good backups, more than half", n.removed, n.total)
+	}
+	if n := t.second; n.removed > few && 2*n.removed > n.total {
+		return true, fmt.Sprintf("would remove %d of %d partial, suspect and damaged backups, more than half", n.removed, n.total)
 	}
 	if firstAfterEdit {
-		return true, fmt.Sprintf("would remove %d backups, the first removals after an edit of the retention or the time zone", all)
+		what := "backups"
+		if t.Removed() == 1 {
+			what = "backup"
+		}
+		return true, fmt.Sprintf("would remove %d %s, the first removals after an edit of the retention or the time zone", t.Removed(), what)
 	}
 	return false, ""
 }

@@ -47,9 +47,9 @@ type Point struct {
 	Size        int64     // bytes
 }
 
-func (p Point) good() bool { return p.Status == StatusComplete }
+func (p *Point) good() bool { return p.Status == StatusComplete }
 
-func (p Point) ofSlot() bool {
+func (p *Point) ofSlot() bool {
 	return p.Trigger == TriggerSchedule || p.Trigger == TriggerCatchUp || p.Trigger == TriggerCreate
 }
 
@@ -107,44 +107,83 @@ const skew = 5 * time.Minute
 // age. MaxAge then removes what is older, but for the floor, the newest good
 // and the newest verified backup, and what is held or locked.
 func Plan(points []Point, p Policy, loc *time.Location, now time.Time) Decision {
-	j := judge{policy: p, loc: loc, now: now, items: make([]Item, len(points))}
-	for i, pt := range points {
-		j.items[i] = Item{Point: pt, List: j.list(pt)}
-	}
-	slices.SortStableFunc(j.items, func(a, b Item) int { return newestFirst(a.Point, b.Point) })
-	j.protect()
-	if p.KeepAll {
-		for i := range j.items {
-			j.keep(i, "keep_all")
-		}
-	} else {
-		j.byRules(ListCandidates)
-		j.byRules(ListSecond)
-		j.byAge()
-		j.limitAge()
-	}
+	points = slices.Clone(points)
+	j := judge{policy: p, loc: loc, now: now, points: points, reasons: make([][]string, len(points))}
+	j.decide()
 	j.explain()
-	return Decision{Items: j.items}
+	items := make([]Item, len(points))
+	for i, pt := range points {
+		items[i] = Item{Point: pt, List: j.lists[i], Keep: j.kept[i], Reasons: j.reasons[i]}
+	}
+	return Decision{Items: items}
 }
 
-func newestFirst(a, b Point) int {
-	return cmp.Or(b.Nominal.Compare(a.Nominal), b.Completed.Compare(a.Completed), cmp.Compare(b.ID, a.ID))
+// Sift decides as Plan does, without saying why, which for many points is most
+// of the work. It sorts the points, newest first, and returns for each whether
+// it stays.
+func Sift(points []Point, p Policy, loc *time.Location, now time.Time) ([]bool, Tally) {
+	j := judge{policy: p, loc: loc, now: now, points: points}
+	j.decide()
+	var t Tally
+	for i, keep := range j.kept {
+		t.add(j.lists[i], keep)
+	}
+	return j.kept, t
 }
 
-// judge carries one call of Plan.
+func newestFirst(a, b *Point) int {
+	if by := b.Nominal.Compare(a.Nominal); by != 0 {
+		return by
+	}
+	return cmp.Or(b.Completed.Compare(a.Completed), cmp.Compare(b.ID, a.ID))
+}
+
+// judge carries one call of Plan or Sift.
 type judge struct {
 	policy Policy
 	loc    *time.Location
 	now    time.Time
-	items  []Item // newest first
-	// Indexes into items that max_age must not remove; -1 for none.
+	latest time.Time // what is dated later is dated in the future
+	// What follows has one element for each backup, newest first.
+	points  []Point
+	lists   []List
+	kept    []bool
+	reasons [][]string // nil when nobody asks
+	// Indexes into points that max_age must not remove; -1 for none.
 	newestGood, newestVerified int
 	floor                      map[int]bool
 }
 
-func (j *judge) future(p Point) bool { return p.Nominal.After(j.now.Add(skew)) }
+// decide does everything but to give reasons for what goes.
+func (j *judge) decide() {
+	j.latest = j.now.Add(skew)
+	// What comes from a database is sorted already.
+	for i := 1; i < len(j.points); i++ {
+		if newestFirst(&j.points[i-1], &j.points[i]) > 0 {
+			slices.SortStableFunc(j.points, func(a, b Point) int { return newestFirst(&a, &b) })
+			break
+		}
+	}
+	j.lists, j.kept = make([]List, len(j.points)), make([]bool, len(j.points))
+	for i := range j.points {
+		j.lists[i] = j.list(&j.points[i])
+	}
+	j.protect()
+	if j.policy.KeepAll {
+		for i := range j.points {
+			j.keep(i, always("keep_all"))
+		}
+		return
+	}
+	j.byRules(ListCandidates)
+	j.byRules(ListSecond)
+	j.byAge()
+	j.limitAge()
+}
 
-func (j *judge) list(p Point) List {
+func (j *judge) future(p *Point) bool { return p.Nominal.After(j.latest) }
+
+func (j *judge) list(p *Point) List {
 	switch {
 	case j.future(p):
 		return ListOther
@@ -156,17 +195,23 @@ func (j *judge) list(p Point) List {
 	return ListOther
 }
 
-func (j *judge) keep(i int, reason string) {
-	j.items[i].Keep = true
-	j.items[i].Reasons = append(j.items[i].Reasons, reason)
+// keep keeps a backup; reason is called only where somebody wants to know.
+func (j *judge) keep(i int, reason func() string) {
+	j.kept[i] = true
+	if j.reasons != nil {
+		j.reasons[i] = append(j.reasons[i], reason())
+	}
 }
+
+// always is a reason that is the same for every backup.
+func always(reason string) func() string { return func() string { return reason } }
 
 // protect keeps what no rule of a policy may remove.
 func (j *judge) protect() {
 	j.newestGood, j.newestVerified, j.floor = -1, -1, map[int]bool{}
 	inFuture := -1
-	for i, it := range j.items {
-		p := it.Point
+	for i := range j.points {
+		p := &j.points[i]
 		if p.good() {
 			switch {
 			case j.future(p):
@@ -177,23 +222,23 @@ func (j *judge) protect() {
 				j.newestGood = i
 			}
 		}
-		if it.List == ListCandidates {
+		if j.lists[i] == ListCandidates {
 			if len(j.floor) < j.policy.AtLeast {
 				j.floor[i] = true
-				j.keep(i, fmt.Sprintf("floor (keep_at_least %d)", j.policy.AtLeast))
+				j.keep(i, j.floorReason)
 			}
 			if p.Verified && j.newestVerified < 0 {
 				j.newestVerified = i
 			}
 		}
 		if p.Held {
-			j.keep(i, "held")
+			j.keep(i, always("held"))
 		}
 		if p.LockedUntil.After(j.now) {
-			j.keep(i, "locked until "+p.LockedUntil.UTC().Format(time.RFC3339))
+			j.keep(i, func() string { return "locked until " + p.LockedUntil.UTC().Format(time.RFC3339) })
 		}
 		if p.InUse {
-			j.keep(i, "in use")
+			j.keep(i, always("in use"))
 		}
 	}
 	// One dated in the future is the newest good backup only for want of any
@@ -202,36 +247,46 @@ func (j *judge) protect() {
 		j.newestGood = inFuture
 	}
 	if j.newestGood >= 0 {
-		j.keep(j.newestGood, "newest good backup")
+		j.keep(j.newestGood, always("newest good backup"))
 	}
 	if j.newestVerified >= 0 {
-		j.keep(j.newestVerified, "newest verified")
+		j.keep(j.newestVerified, always("newest verified"))
 	}
+}
+
+func (j *judge) floorReason() string {
+	return fmt.Sprintf("floor (keep_at_least %d)", j.policy.AtLeast)
 }
 
 // byRules applies the policy to one list by itself.
 func (j *judge) byRules(list List) {
-	var times []time.Time
-	var index []int
-	for i, it := range j.items {
-		if it.List == list {
-			times = append(times, it.Point.Nominal.In(j.loc))
+	n := 0
+	for _, l := range j.lists {
+		if l == list {
+			n++
+		}
+	}
+	times, index := make([]time.Time, 0, n), make([]int, 0, n)
+	for i, l := range j.lists {
+		if l == list {
+			times = append(times, j.points[i].Nominal.In(j.loc))
 			index = append(index, i)
 		}
 	}
+	because := func(i int, text string) string {
+		if list == ListSecond {
+			return string(j.points[i].Status) + ": " + text
+		}
+		return text
+	}
 	if list == ListSecond {
-		for k, i := range index {
-			if k < j.policy.AtLeast {
-				j.keep(i, fmt.Sprintf("%s: floor (keep_at_least %d)", j.items[i].Point.Status, j.policy.AtLeast))
-			}
+		for _, i := range index[:min(j.policy.AtLeast, len(index))] {
+			j.keep(i, func() string { return because(i, j.floorReason()) })
 		}
 	}
-	j.policy.selectKept(times, j.loc, func(k int, reason string) {
+	j.policy.selectKept(times, j.loc, func(k int, r rule) {
 		i := index[k]
-		if list == ListSecond {
-			reason = string(j.items[i].Point.Status) + ": " + reason
-		}
-		j.keep(i, reason)
+		j.keep(i, func() string { return because(i, j.policy.reason(r, times[k])) })
 	})
 }
 
@@ -239,12 +294,12 @@ func (j *judge) byRules(list List) {
 // period, and what is dated in the future until it is not.
 func (j *judge) byAge() {
 	since := j.policy.ManualPeriod.Before(j.now, j.loc)
-	for i, it := range j.items {
-		switch p := it.Point; {
+	for i := range j.points {
+		switch p := &j.points[i]; {
 		case j.future(p):
-			j.keep(i, "dated in the future")
+			j.keep(i, always("dated in the future"))
 		case !p.ofSlot() && p.Nominal.After(since):
-			j.keep(i, fmt.Sprintf("%s, younger than %s", p.Trigger, j.policy.ManualPeriod))
+			j.keep(i, func() string { return fmt.Sprintf("%s, younger than %s", p.Trigger, j.policy.ManualPeriod) })
 		}
 	}
 }
@@ -255,18 +310,20 @@ func (j *judge) limitAge() {
 		return
 	}
 	limit := j.policy.MaxAge.Before(j.now, j.loc)
-	for i := range j.items {
-		it := &j.items[i]
-		p := it.Point
+	for i := range j.points {
+		p := &j.points[i]
 		safe := p.Held || p.LockedUntil.After(j.now) || j.floor[i] || i == j.newestGood || i == j.newestVerified
 		if j.born(p).Before(limit) && !safe {
-			it.Keep, it.Reasons = false, []string{"older than max_age " + j.policy.MaxAge.String()}
+			j.kept[i] = false
+			if j.reasons != nil {
+				j.reasons[i] = []string{"older than max_age " + j.policy.MaxAge.String()}
+			}
 		}
 	}
 }
 
 // born is the instant from which a backup's age counts.
-func (j *judge) born(p Point) time.Time {
+func (j *judge) born(p *Point) time.Time {
 	switch {
 	case !j.future(p):
 		return p.Nominal
@@ -280,21 +337,21 @@ func (j *judge) born(p Point) time.Time {
 
 // explain says why the others go.
 func (j *judge) explain() {
-	for i := range j.items {
-		it := &j.items[i]
-		if it.Keep || len(it.Reasons) > 0 {
+	for i := range j.points {
+		if j.kept[i] || len(j.reasons[i]) > 0 {
 			continue
 		}
+		p := &j.points[i]
 		reason := "no rule keeps it"
 		switch {
-		case !it.Point.ofSlot() && it.Point.good():
-			reason = fmt.Sprintf("%s, not younger than %s", it.Point.Trigger, j.policy.ManualPeriod)
+		case !p.ofSlot() && p.good():
+			reason = fmt.Sprintf("%s, not younger than %s", p.Trigger, j.policy.ManualPeriod)
 		case !j.policy.Period.IsZero():
 			reason += "; outside period " + j.policy.Period.String()
 		}
-		if it.List == ListSecond {
-			reason = string(it.Point.Status) + ": " + reason
+		if j.lists[i] == ListSecond {
+			reason = string(p.Status) + ": " + reason
 		}
-		it.Reasons = append(it.Reasons, reason)
+		j.reasons[i] = append(j.reasons[i], reason)
 	}
 }

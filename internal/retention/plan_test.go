@@ -315,8 +315,8 @@ func TestNeedsGrace(t *testing.T) {
 		"the second list":            {decision(9, 0, 5, 4, 0), false, "would remove 4 of 5 partial, suspect and damaged backups, more than half"},
 		"the lists do not add up":    {decision(100, 3, 5, 3, 0), false, ""},
 		"manual ones do not count":   {decision(2, 0, 0, 0, 9), false, ""},
-		"the first after an edit":    {decision(9, 1, 0, 0, 0), true, "would remove 1 backups, the first removals after an edit of the retention or the time zone"},
-		"a manual one after an edit": {decision(9, 0, 0, 0, 1), true, "would remove 1 backups, the first removals after an edit of the retention or the time zone"},
+		"the first after an edit":    {decision(9, 1, 0, 0, 0), true, "would remove 1 backup, the first removals after an edit of the retention or the time zone"},
+		"a manual one after an edit": {decision(9, 0, 0, 0, 1), true, "would remove 1 backup, the first removals after an edit of the retention or the time zone"},
 	}
 	for name, test := range tests {
 		if wait, why := retention.NeedsGrace(test.d, test.edited); why != test.want || wait != (test.want != "") {

@@ -268,6 +268,36 @@ func TestSimulateEqualsPlan(t *testing.T) {
 	})
 }
 
+// TestSiftIsPlanWithoutReasons: the variant for many backups keeps and counts
+// what Plan does, in the same order, whatever the order of its input (R10).
+func TestSiftIsPlanWithoutReasons(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		policy, loc, points := policyGen(t), zoneGen(t), historyGen(t)
+		if rapid.IntRange(0, 9).Draw(t, "everything") == 0 {
+			policy = retention.Policy{KeepAll: true, AtLeast: 1}
+		}
+		now := base.Add(time.Duration(rapid.IntRange(-2, 2).Draw(t, "now")) * 24 * time.Hour)
+		plan := retention.Plan(points, policy, loc, now)
+		sifted := slices.Clone(points)
+		kept, tally := retention.Sift(sifted, policy, loc, now)
+		for i, it := range plan.Items {
+			if sifted[i] != it.Point || kept[i] != it.Keep {
+				t.Fatalf("Sift keeps %v as number %d: %v; Plan keeps %v: %v because %q", sifted[i].ID, i, kept[i], it.Point.ID, it.Keep, it.Reasons)
+			}
+		}
+		if tally.Removed() != len(plan.Removed()) {
+			t.Fatalf("the tally has %d removals, Plan %d", tally.Removed(), len(plan.Removed()))
+		}
+		for _, edited := range []bool{false, true} {
+			wait, why := retention.NeedsGrace(plan, edited)
+			if w, y := tally.NeedsGrace(edited); w != wait || y != why {
+				t.Fatalf("NeedsGrace(%v) of the tally = %v, %q; of Plan %v, %q", edited, w, y, wait, why)
+			}
+		}
+	})
+}
+
 // MaxBackups bounds what Plan keeps after any run, and is close to it.
 func TestMaxBackupsBoundsPlan(t *testing.T) {
 	t.Parallel()
