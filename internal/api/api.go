@@ -46,7 +46,14 @@ type server struct {
 	replays   *replays
 	forecasts *forecasts
 	verdicts  *verdicts
+	// judging has room for the preflights that read the backups of a schedule:
+	// Terraform asks about ten at a time, and each may hold a hundred thousand.
+	judging chan struct{}
 }
+
+// maxJudging is how many of them there may be. More would not be faster: they
+// compute.
+const maxJudging = 2
 
 // New returns the handler of the whole API. It is safe for concurrent use and
 // starts no goroutine.
@@ -56,7 +63,7 @@ func New(deps Deps) http.Handler {
 	}
 	s := &server{
 		Deps: deps, log: deps.Log, failures: newFailures(), replays: newReplays(),
-		forecasts: newForecasts(), verdicts: newVerdicts(),
+		forecasts: newForecasts(), verdicts: newVerdicts(), judging: make(chan struct{}, maxJudging),
 	}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("envbackup", deps.Version)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
 	"github.com/envbackup/terraform-provider-envbackup/internal/secret"
 )
 
@@ -42,6 +43,8 @@ type Store interface {
 	Backup(ctx context.Context, idOrSnapshot string) (envbackup.Backup, error)
 	Backups(ctx context.Context, filter envbackup.BackupFilter, page envbackup.Page) ([]envbackup.Backup, string, int64, error)
 	AllBackups(ctx context.Context, scheduleID, destinationID string) ([]envbackup.Backup, error)
+	// Points are AllBackups without what retention does not judge by.
+	Points(ctx context.Context, scheduleID, destinationID string) ([]retention.Point, error)
 	LastGood(ctx context.Context, scheduleID string) (envbackup.Backup, error)
 
 	// Hold is CodeConflict for a backup whose removal has begun (R5).

@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
@@ -90,16 +92,9 @@ func (s *server) check(ctx context.Context, p proposed) (checked, error) {
 	if err := s.resolve(ctx, p, &c); err != nil {
 		return c, err
 	}
-	existing, err := s.existing(ctx, p)
+	pure, err := s.checkPure(ctx, p, &c)
 	if err != nil {
 		return c, err
-	}
-	proposal := preflight.Of(p.spec)
-	pure := preflight.Check(proposal, &s.Limits, existing)
-	if p.plan && existing != nil {
-		if r, some := preflight.RemovedBy(proposal, *existing); some {
-			c.removals = &wire.Removals{Count: r.Count, Oldest: r.Oldest.UTC(), Newest: r.Newest.UTC(), Size: r.Size}
-		}
 	}
 	c.findings = append(pure, c.findings...)
 	slices.SortStableFunc(c.findings, func(a, b envbackup.Finding) int {
@@ -108,34 +103,83 @@ func (s *server) check(ctx context.Context, p proposed) (checked, error) {
 	return c, nil
 }
 
-// existing collects what is known about the schedule that an edit changes.
-func (s *server) existing(ctx context.Context, p proposed) (*preflight.Existing, error) {
-	if p.old == nil {
-		return nil, nil // a new schedule has no past
+// checkPure asks the shared rules, with what is known about the schedule that
+// an edit changes.
+func (s *server) checkPure(ctx context.Context, p proposed, c *checked) ([]envbackup.Finding, error) {
+	proposal := preflight.Of(p.spec)
+	if p.old == nil { // a new schedule has no past
+		return preflight.Check(proposal, &s.Limits, nil), nil
 	}
-	e := preflight.Existing{Now: s.Now().UTC(), Before: p.old.Retention, Timezone: p.old.Timezone}
+	existing := preflight.Existing{Now: s.Now().UTC(), Before: p.old.Retention, Timezone: p.old.Timezone}
+	var err error
+	if existing.RunTimes, err = s.runTimes(ctx, p.old.ID); err != nil {
+		return nil, err
+	}
 	// The same policy in the same zone removes nothing more than it does
 	// already, so the backups, which may be many, are not read for it.
+	var failed error
 	if !p.spec.Retention.Equal(p.old.Retention) || p.spec.Zone() != p.old.Zone() {
-		e.Points = map[string][]retention.Point{}
-		for i, id := range p.old.DestinationIDs {
-			backups, err := s.Store.AllBackups(ctx, p.old.ID, id)
-			if err != nil {
-				return nil, err
+		select {
+		case s.judging <- struct{}{}:
+			defer func() { <-s.judging }()
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for other preflights: %w", ctx.Err())
+		}
+		existing.Points = s.points(ctx, p, &failed)
+	}
+	findings, removals := preflight.CheckEdit(proposal, &s.Limits, existing)
+	if failed != nil {
+		return nil, failed
+	}
+	if removals != nil {
+		c.removals = removalsDoc(*removals)
+	}
+	return findings, nil
+}
+
+// points yields the backups that an edit may remove, one destination at a time.
+// Where the edit takes a destination away, nothing prunes there any more. A
+// failure ends it and goes into failed.
+func (s *server) points(ctx context.Context, p proposed, failed *error) iter.Seq2[string, []retention.Point] {
+	return func(yield func(string, []retention.Point) bool) {
+		for i, name := range p.old.Destinations {
+			if !slices.Contains(p.spec.Destinations, name) {
+				continue
 			}
-			e.Points[p.old.Destinations[i]] = convert(backups, envbackup.Backup.Point)
+			points, err := s.Store.Points(ctx, p.old.ID, p.old.DestinationIDs[i])
+			if err != nil {
+				*failed = err
+				return
+			}
+			if !yield(name, points) {
+				return
+			}
 		}
 	}
+}
+
+// runTimes are how long the latest runs of a schedule took.
+func (s *server) runTimes(ctx context.Context, scheduleID string) ([]time.Duration, error) {
 	runs, _, err := s.Store.Runs(ctx, envbackup.RunFilter{
-		Schedule: p.old.ID, States: []envbackup.RunState{envbackup.RunSucceeded, envbackup.RunPartial},
+		Schedule: scheduleID, States: []envbackup.RunState{envbackup.RunSucceeded, envbackup.RunPartial},
 	}, envbackup.Page{Limit: 5})
 	if err != nil {
 		return nil, err
 	}
+	var times []time.Duration
 	for _, r := range runs {
-		e.RunTimes = append(e.RunTimes, r.FinishedAt.Sub(r.StartedAt))
+		times = append(times, r.FinishedAt.Sub(r.StartedAt))
 	}
-	return &e, nil
+	return times, nil
+}
+
+func removalsDoc(r preflight.Removals) *wire.Removals {
+	at := func(r preflight.RemovedAt) wire.RemovedAt {
+		return wire.RemovedAt{
+			Destination: r.Destination, Count: r.Count, Total: r.Total, Oldest: r.Oldest.UTC(), Newest: r.Newest.UTC(), Size: r.Size, Large: r.Large,
+		}
+	}
+	return &wire.Removals{RemovedAt: at(r.RemovedAt), Destinations: convert(r.ByDestination, at), Grace: r.Grace.String()}
 }
 
 func outlookDoc(o preflight.Outlook) *wire.Outlook {

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -162,6 +163,50 @@ func TestEditThatRemovesBackups(t *testing.T) {
 	}
 }
 
+// Each destination's backups are judged by themselves, and where an edit takes
+// the destination away nothing is pruned any more.
+func TestEditThatRemovesBackupsAtTwoDestinations(t *testing.T) {
+	t.Parallel()
+	s, sch := shop(t)
+	must[wire.Destination](t, s, request{method: "POST", path: "/api/v1/destinations", body: local("nas")})
+	newest := time.Now().Add(-time.Hour).Truncate(time.Second)
+	addBackups(t, s, sch, 20, newest)
+	both, _ := must[wire.Schedule](t, s, request{method: "PUT", path: "/api/v1/schedules/" + sch.ID, body: wire.ScheduleInput{ScheduleSpec: func() envbackup.ScheduleSpec {
+		spec := sch.ScheduleSpec
+		spec.Destinations = []string{"nas", "disk"}
+		return spec
+	}()}})
+	stored, err := s.Store.Schedule(t.Context(), both.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 19 {
+		at := newest.AddDate(0, 0, -i)
+		if err := s.Store.AddBackup(t.Context(), &envbackup.Backup{
+			SnapshotID: fmt.Sprintf("%064x", 1000+i), ScheduleID: sch.ID, Schedule: "nightly", Environment: "shop", EnvironmentID: stored.EnvironmentID,
+			DestinationID: stored.DestinationIDs[0], Destination: "nas", Trigger: envbackup.TriggerSchedule, Status: envbackup.BackupComplete,
+			Nominal: at, StartedAt: at, CompletedAt: at, Size: 1 << 20,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec := both.ScheduleSpec
+	spec.Retention.Period = "17d"
+	r := ask(t, s, wire.Preflight{ID: sch.ID, Schedule: spec}).Removals
+	if r == nil || r.Count != 3 || r.Grace != "1d" || len(r.Destinations) != 2 {
+		t.Fatalf("removals = %+v, want 3 at two destinations", r)
+	}
+	for i, want := range []wire.RemovedAt{{Destination: "nas", Count: 1, Total: 19}, {Destination: "disk", Count: 2, Total: 20}} {
+		if got := r.Destinations[i]; got.Destination != want.Destination || got.Count != want.Count || got.Total != want.Total || got.Large {
+			t.Errorf("removals %d = %+v, want %+v", i, got, want)
+		}
+	}
+	spec.Destinations = []string{"disk"}
+	if r := ask(t, s, wire.Preflight{ID: sch.ID, Schedule: spec}).Removals; r == nil || r.Count != 2 || len(r.Destinations) != 1 || r.Destinations[0].Destination != "disk" {
+		t.Errorf("removals without nas = %+v, want those at disk only", r)
+	}
+}
+
 func TestRecoveryWarningEndsWhenAPasswordIsSetOrShown(t *testing.T) {
 	t.Parallel()
 	s, sch := shop(t)
@@ -208,12 +253,12 @@ func TestPreflightReadsBackupsOnlyForANewPolicy(t *testing.T) {
 	spec := sch.ScheduleSpec
 	spec.Cron, spec.Retention.Period = "0 4 * * *", "4w2d"
 	must[wire.PreflightResult](t, again, request{method: "POST", path: "/api/v1/schedules/preflight", token: s.Viewer, body: wire.Preflight{ID: sch.ID, Schedule: spec}})
-	if got := counted.all.Load(); got != 0 {
+	if got := counted.points.Load(); got != 0 {
 		t.Errorf("30d written as 4w2d read the backups %d times, want never", got)
 	}
 	spec.Timezone = "Asia/Tokyo"
 	must[wire.PreflightResult](t, again, request{method: "POST", path: "/api/v1/schedules/preflight", token: s.Viewer, body: wire.Preflight{ID: sch.ID, Schedule: spec}})
-	if got := counted.all.Load(); got != 1 {
+	if got := counted.points.Load(); got != 1 {
 		t.Errorf("another zone read the backups %d times, want once", got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/api"
 	"github.com/envbackup/terraform-provider-envbackup/internal/api/apitest"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
 	"github.com/envbackup/terraform-provider-envbackup/internal/store"
 	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
 )
@@ -22,7 +23,12 @@ type depsOf = api.Deps
 
 type countingStore struct {
 	*store.Store
-	all atomic.Int64
+	all, points atomic.Int64
+}
+
+func (c *countingStore) Points(ctx context.Context, scheduleID, destinationID string) ([]retention.Point, error) {
+	c.points.Add(1)
+	return c.Store.Points(ctx, scheduleID, destinationID)
 }
 
 func (c *countingStore) AllBackups(ctx context.Context, scheduleID, destinationID string) ([]envbackup.Backup, error) {

@@ -17,6 +17,11 @@ import (
 // existing where nobody knows the backups. Warnings whose rule is in the
 // proposal's LintIgnore are left out; errors cannot be ignored.
 func Check(p Proposal, limits *envbackup.Limits, existing *Existing) []envbackup.Finding {
+	findings, _ := check(p, limits, existing)
+	return findings
+}
+
+func check(p Proposal, limits *envbackup.Limits, existing *Existing) ([]envbackup.Finding, *Removals) {
 	c := &checker{p: p, limits: limits}
 	c.names()
 	c.schedule()
@@ -33,12 +38,13 @@ func Check(p Proposal, limits *envbackup.Limits, existing *Existing) []envbackup
 			c.tiers()
 		}
 	}
+	var removals *Removals
 	if existing != nil {
-		c.removals(*existing)
-		c.overlap(*existing)
+		removals = c.removals(existing)
+		c.overlap(existing)
 	}
 	c.lintNames()
-	return c.sorted()
+	return c.sorted(), removals
 }
 
 // checker carries one call of Check: the proposal, what could be read of it,

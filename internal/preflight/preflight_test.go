@@ -3,6 +3,7 @@ package preflight_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -298,43 +299,77 @@ func TestPreview(t *testing.T) {
 func TestRemovals(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	existing := func(days int) *preflight.Existing {
-		e := &preflight.Existing{Now: now, Before: retention.Spec{Period: "30d"}, Timezone: "Europe/Berlin", Points: map[string][]retention.Point{}}
+	daily := func(days int) []retention.Point {
+		var points []retention.Point
 		for i := range days {
 			at := time.Date(2026, 11, 25-i, 1, 30, 0, 0, time.UTC)
-			e.Points["primary"] = append(e.Points["primary"], retention.Point{
-				ID: fmt.Sprint(i), Nominal: at, Completed: at, Trigger: retention.TriggerSchedule, Status: retention.StatusComplete, Size: 1 << 30})
+			points = append(points, retention.Point{
+				ID: fmt.Sprint(i), Nominal: at, Completed: at, Trigger: retention.TriggerSchedule, Status: retention.StatusComplete, Size: 1 << 30,
+			})
 		}
-		return e
+		return points
 	}
+	failing := func(days int) []retention.Point { // one good, then partial ones only
+		points := daily(days + 1)
+		for i := range days {
+			points[i].Status = retention.StatusPartial
+		}
+		return points
+	}
+	existing := func(at map[string][]retention.Point) preflight.Existing {
+		return preflight.Existing{Now: now, Before: retention.Spec{Period: "30d"}, Timezone: "Europe/Berlin", Points: func(yield func(string, []retention.Point) bool) {
+			for _, name := range slices.Sorted(maps.Keys(at)) {
+				if !yield(name, at[name]) {
+					return
+				}
+			}
+		}}
+	}
+	at := func(points []retention.Point) map[string][]retention.Point {
+		return map[string][]retention.Point{"primary": points}
+	}
+	const silence = ` Until they are deleted, undoing the change keeps them. Silence it with lint_ignore = ["retention-removes"].`
+	const many = `error retention [] This change removes many backups | It would remove 29 of 31 backups at "primary": the oldest of 2026-10-26 02:30 CET, the newest of 2026-11-23 02:30 CET, together 29.0 GiB. Those include more than half of the good backups at "primary". If that is intended, add: acknowledge_removal = 29. The prune after the next good backup sets them aside for prune_grace (1d).`
 	tests := map[string]struct {
-		change string
-		days   int
-		want   []string
+		change   string
+		existing map[string][]retention.Point
+		want     []string
 	}{
-		"no edit":    {`{}`, 60, nil},
-		"keeps more": {`{"retention":{"period":"60d"}}`, 60, nil},
-		"removes some": {`{"retention":{"period":"25d"}}`, 20 + 11, []string{
-			`warning retention [retention-removes] This change removes backups | 5 of 31 backups (2026-10-26 to 2026-10-30, 5.0 GiB) would be removed by this change, 1d after it is applied. Until then, undoing the change keeps them. Silence it with lint_ignore = ["retention-removes"].`}},
-		"removes many": {`{"retention":{"keep_last":2},"lint_ignore":["retention-short"]}`, 31, []string{
-			`error retention [] This change removes many backups | 29 of 31 backups (2026-10-26 to 2026-11-23, 29.0 GiB) would be removed by this change, 1d after it is applied. That is more than half of them. If it is intended, add: acknowledge_removal = 29. They still wait for prune_grace.`}},
-		"too few acknowledged": {`{"retention":{"keep_last":2},"lint_ignore":["retention-short"],"acknowledge_removal":28}`, 31, []string{
-			`error retention [] This change removes many backups | 29 of 31 backups (2026-10-26 to 2026-11-23, 29.0 GiB) would be removed by this change, 1d after it is applied. That is more than half of them. If it is intended, add: acknowledge_removal = 29. They still wait for prune_grace.`}},
-		"acknowledged": {`{"retention":{"keep_last":2,"prune_grace":"6h"},"lint_ignore":["retention-short"],"acknowledge_removal":29}`, 31, []string{
-			`warning retention [retention-removes] This change removes backups | 29 of 31 backups (2026-10-26 to 2026-11-23, 29.0 GiB) would be removed by this change, 6h after it is applied. Until then, undoing the change keeps them. Silence it with lint_ignore = ["retention-removes"].`}},
+		"no edit":    {`{}`, at(daily(60)), nil},
+		"keeps more": {`{"retention":{"period":"60d"}}`, at(daily(60)), nil},
+		"removes some": {`{"retention":{"period":"25d"}}`, at(daily(20 + 11)), []string{
+			`warning retention [retention-removes] This change removes backups | It would remove 5 of 31 backups at "primary": the oldest of 2026-10-26 02:30 CET, the newest of 2026-10-30 02:30 CET, together 5.0 GiB. The prune after the next good backup sets them aside for prune_grace (1d).` + silence}},
+		"removes one": {`{"retention":{"period":"29d"}}`, at(daily(20 + 11)), []string{
+			`warning retention [retention-removes] This change removes backups | It would remove 1 of 31 backups at "primary": that of 2026-10-26 02:30 CET, 1.0 GiB. The prune after the next good backup sets it aside for prune_grace (1d). Until it is deleted, undoing the change keeps it. Silence it with lint_ignore = ["retention-removes"].`}},
+		"no grace": {`{"retention":{"period":"29d","prune_grace":"0m"}}`, at(daily(20 + 11)), []string{
+			`warning retention [retention-removes] This change removes backups | It would remove 1 of 31 backups at "primary": that of 2026-10-26 02:30 CET, 1.0 GiB. prune_grace is 0, so the prune after the next good backup deletes it. Until it is deleted, undoing the change keeps it. Silence it with lint_ignore = ["retention-removes"].`}},
+		"each destination by itself": {`{"retention":{"period":"25d"}}`, map[string][]retention.Point{"nas": daily(27), "primary": daily(20 + 11), "small": daily(3)}, []string{
+			`warning retention [retention-removes] This change removes backups | It would remove 6 backups: 1 of 27 backups at "nas" (that of 2026-10-30 02:30 CET, 1.0 GiB) and 5 of 31 backups at "primary" (the oldest of 2026-10-26 02:30 CET, the newest of 2026-10-30 02:30 CET, together 5.0 GiB). The prune after the next good backup sets them aside for prune_grace (1d).` + silence}},
+		"removes many":         {`{"retention":{"keep_last":2},"lint_ignore":["retention-short"]}`, at(daily(31)), []string{many}},
+		"too few acknowledged": {`{"retention":{"keep_last":2},"lint_ignore":["retention-short"],"acknowledge_removal":28}`, at(daily(31)), []string{many}},
+		"acknowledged": {`{"retention":{"keep_last":2,"prune_grace":"6h"},"lint_ignore":["retention-short"],"acknowledge_removal":29}`, at(daily(31)), []string{
+			`warning retention [retention-removes] This change removes backups | It would remove 29 of 31 backups at "primary": the oldest of 2026-10-26 02:30 CET, the newest of 2026-11-23 02:30 CET, together 29.0 GiB. The prune after the next good backup sets them aside for prune_grace (6h).` + silence}},
+		"many at one of two": {`{"retention":{"keep_last":20},"lint_ignore":["retention-short"]}`, map[string][]retention.Point{"nas": daily(22), "primary": failing(26)}, []string{
+			`warning retention [retention-removes] This change removes backups | It would remove 8 backups: 2 of 22 backups at "nas" (the oldest of 2026-11-04 02:30 CET, the newest of 2026-11-05 02:30 CET, together 2.0 GiB) and 6 of 27 backups at "primary" (the oldest of 2026-10-31 02:30 CET, the newest of 2026-11-05 02:30 CET, together 6.0 GiB). The prune after the next good backup sets them aside for prune_grace (1d).` + silence}},
+		"many of the second list": {`{"retention":{"keep_last":2},"lint_ignore":["retention-short"]}`, at(failing(8)), []string{
+			`error retention [] This change removes many backups | It would remove 6 of 9 backups at "primary": the oldest of 2026-11-18 02:30 CET, the newest of 2026-11-23 02:30 CET, together 6.0 GiB. Those include more than half of the partial, suspect and damaged backups at "primary". If that is intended, add: acknowledge_removal = 6. The prune after the next good backup sets them aside for prune_grace (1d).`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := lines(preflight.Check(preflight.Of(spec(t, test.change)), nil, existing(test.days)))
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("Check (-want +got):\n%s", diff)
+			findings, removals := preflight.CheckEdit(preflight.Of(spec(t, test.change)), nil, existing(test.existing))
+			if diff := cmp.Diff(test.want, lines(findings)); diff != "" {
+				t.Errorf("CheckEdit (-want +got):\n%s", diff)
+			}
+			if (removals != nil) != (len(test.want) > 0) {
+				t.Errorf("removals %+v beside %q", removals, lines(findings))
 			}
 		})
 	}
-	r, found := preflight.RemovedBy(preflight.Of(spec(t, `{"retention":{"keep_last":2}}`)), *existing(31))
-	if !found || r.Count != 29 || r.Total != 31 || !r.Large || r.Size != 29<<30 || !r.Newest.After(r.Oldest) {
-		t.Errorf("RemovedBy = %+v, %v", r, found)
+	_, r := preflight.CheckEdit(preflight.Of(spec(t, `{"retention":{"keep_last":2}}`)), nil, existing(map[string][]retention.Point{"nas": daily(3), "primary": daily(31)}))
+	if r == nil || r.Count != 30 || r.Total != 34 || !r.Large || r.Size != 30<<30 || !r.Newest.After(r.Oldest) ||
+		len(r.ByDestination) != 2 || r.ByDestination[0].Large || !r.ByDestination[1].Large || r.ByDestination[1].Count != 29 {
+		t.Errorf("removals = %+v", r)
 	}
 
 	slow := &preflight.Existing{Now: now, Before: retention.Spec{Period: "30d"}, Timezone: "Europe/Berlin", RunTimes: []time.Duration{40 * time.Minute, 44 * time.Minute}}

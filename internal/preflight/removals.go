@@ -2,9 +2,12 @@ package preflight
 
 import (
 	"fmt"
+	"iter"
+	"strings"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
 )
 
@@ -14,8 +17,10 @@ type Existing struct {
 	// Before is the policy and the zone in force; an empty zone is UTC.
 	Before   retention.Spec
 	Timezone string
-	// Points are the backups of the schedule, by destination name.
-	Points map[string][]retention.Point
+	// Points yields the backups of the schedule by destination name, in the
+	// order in which people read them; nil for none. Each slice is the check's
+	// to sort and overwrite, and is let go before the next one is asked for.
+	Points iter.Seq2[string, []retention.Point]
 	// RunTimes are the durations of the latest runs, for the warning that runs
 	// may overlap.
 	RunTimes []time.Duration
@@ -24,80 +29,163 @@ type Existing struct {
 // Removals sums up the backups that an edit removes beyond those that the
 // policy in force would remove anyway.
 type Removals struct {
+	RemovedAt // all of them; its destination is empty
+	// ByDestination has those where something goes, in the order of Points.
+	ByDestination []RemovedAt
+	// Grace is how long the removals wait.
+	Grace retention.Duration
+}
+
+// RemovedAt is what goes at one destination.
+type RemovedAt struct {
+	Destination    string
 	Count          int64
-	Total          int64 // of the backups that exist
+	Total          int64 // of the backups that exist there
 	Oldest, Newest time.Time
 	Size           int64 // bytes
 	// Large says that R4's threshold is crossed at some destination: the edit
 	// needs acknowledge_removal.
 	Large bool
-	// Grace is how long the removals wait.
-	Grace retention.Duration
+	list  retention.List // of which more than half goes
 }
 
-// RemovedBy returns what an edit would remove. It reports false while retention
-// or zone of the proposal are unknown or not valid, and when nothing goes.
-func RemovedBy(p Proposal, e Existing) (Removals, bool) {
-	c := read(p)
-	return c.removedBy(e)
+// CheckEdit is Check for a proposal that changes a schedule. It also returns
+// what the edit removes: nil while retention or zone are unknown or not valid,
+// and when nothing goes.
+func CheckEdit(p Proposal, limits *envbackup.Limits, existing Existing) ([]envbackup.Finding, *Removals) {
+	return check(p, limits, &existing)
 }
 
-func (c *checker) removedBy(e Existing) (Removals, bool) {
-	if c.keep == nil || c.loc == nil {
-		return Removals{}, false
+func (c *checker) removedBy(e *Existing) *Removals {
+	if c.keep == nil || c.loc == nil || e.Points == nil {
+		return nil
 	}
-	var r Removals
+	r := Removals{Grace: c.keep.PruneGrace}
 	before, errPolicy := e.Before.Policy()
 	zone, errZone := cron.LoadZone(zoneName(e.Timezone))
-	for _, points := range e.Points {
+	for name, points := range e.Points {
 		// What went by the old rules is no consequence of the edit. An old
 		// policy that cannot be read keeps everything.
-		left := points
 		if errPolicy == nil && errZone == nil {
-			left = nil
-			for _, it := range retention.Plan(points, before, zone, e.Now).Kept() {
-				left = append(left, it.Point)
+			kept, _ := retention.Sift(points, before, zone, e.Now)
+			left := points[:0]
+			for i, keep := range kept {
+				if keep {
+					left = append(left, points[i])
+				}
+			}
+			points = left
+		}
+		kept, tally := retention.Sift(points, *c.keep, c.loc, e.Now)
+		at := RemovedAt{Destination: name, Total: int64(len(points))}
+		for i, keep := range kept {
+			if !keep {
+				at.add(RemovedAt{Count: 1, Oldest: points[i].Nominal, Newest: points[i].Nominal, Size: points[i].Size})
 			}
 		}
-		r.Total += int64(len(left))
-		d := retention.Plan(left, *c.keep, c.loc, e.Now)
-		for _, it := range d.Removed() {
-			at := it.Point.Nominal
-			if r.Count == 0 || at.Before(r.Oldest) {
-				r.Oldest = at
-			}
-			if r.Count == 0 || at.After(r.Newest) {
-				r.Newest = at
-			}
-			r.Count++
-			r.Size += it.Point.Size
+		at.list, at.Large = tally.Large()
+		if at.Count > 0 {
+			r.ByDestination = append(r.ByDestination, at)
 		}
-		if large, _ := retention.NeedsGrace(d, false); large {
-			r.Large = true
-		}
+		r.add(at)
+		r.Total += at.Total
 	}
-	r.Grace = c.keep.PruneGrace
-	return r, r.Count > 0
+	if r.Count == 0 {
+		return nil
+	}
+	return &r
+}
+
+// add counts the removals of o in.
+func (r *RemovedAt) add(o RemovedAt) {
+	if o.Count == 0 {
+		return
+	}
+	if r.Count == 0 || o.Oldest.Before(r.Oldest) {
+		r.Oldest = o.Oldest
+	}
+	if r.Count == 0 || o.Newest.After(r.Newest) {
+		r.Newest = o.Newest
+	}
+	r.Count += o.Count
+	r.Size += o.Size
+	r.Large = r.Large || o.Large
 }
 
 // removals says which backups an edit removes.
-func (c *checker) removals(e Existing) {
-	r, found := c.removedBy(e)
-	if !found {
-		return
+func (c *checker) removals(e *Existing) *Removals {
+	r := c.removedBy(e)
+	if r == nil {
+		return nil
 	}
-	what := fmt.Sprintf("%d of %d backups (%s to %s, %s) would be removed by this change, %s after it is applied.",
-		r.Count, r.Total, r.Oldest.In(c.loc).Format(time.DateOnly), r.Newest.In(c.loc).Format(time.DateOnly), size(r.Size), r.Grace)
+	they, are := "them", "they are"
+	if r.Count == 1 {
+		they, are = "it", "it is"
+	}
+	wait := fmt.Sprintf("The prune after the next good backup sets %s aside for prune_grace (%s).", they, r.Grace)
+	if r.Grace.IsZero() {
+		wait = fmt.Sprintf("prune_grace is 0, so the prune after the next good backup deletes %s.", they)
+	}
 	if r.Large && (c.p.AcknowledgeRemoval == nil || *c.p.AcknowledgeRemoval < r.Count) {
 		c.fail("retention", "This change removes many backups",
-			"%s That is more than half of them. If it is intended, add: acknowledge_removal = %d. They still wait for prune_grace.", what, r.Count)
-		return
+			"%s %s If that is intended, add: acknowledge_removal = %d. %s", c.removed(*r), largeAt(*r), r.Count, wait)
+		return r
 	}
-	c.warn(RuleRemoves, "retention", "This change removes backups", "%s Until then, undoing the change keeps them.", what)
+	c.warn(RuleRemoves, "retention", "This change removes backups", "%s %s Until %s deleted, undoing the change keeps %s.", c.removed(*r), wait, are, they)
+	return r
+}
+
+// removed names what goes: at one destination, or at each of several.
+func (c *checker) removed(r Removals) string {
+	if len(r.ByDestination) == 1 {
+		at := r.ByDestination[0]
+		return fmt.Sprintf("It would remove %s at %s: %s.", c.share(at), quote(at.Destination), c.span(at))
+	}
+	parts := make([]string, 0, len(r.ByDestination))
+	for _, at := range r.ByDestination {
+		parts = append(parts, fmt.Sprintf("%s at %s (%s)", c.share(at), quote(at.Destination), c.span(at)))
+	}
+	last := len(parts) - 1
+	return fmt.Sprintf("It would remove %s: %s and %s.", counted(r.Count), strings.Join(parts[:last], ", "), parts[last])
+}
+
+func (c *checker) share(at RemovedAt) string {
+	return fmt.Sprintf("%d of %s", at.Count, counted(at.Total))
+}
+
+// span says when the backups that go were taken, and how large they are.
+func (c *checker) span(at RemovedAt) string {
+	when := func(t time.Time) string { return t.In(c.loc).Format("2006-01-02 15:04 MST") }
+	if at.Count == 1 {
+		return fmt.Sprintf("that of %s, %s", when(at.Oldest), size(at.Size))
+	}
+	return fmt.Sprintf("the oldest of %s, the newest of %s, together %s", when(at.Oldest), when(at.Newest), size(at.Size))
+}
+
+// largeAt says where R4's threshold is crossed, and by which backups.
+func largeAt(r Removals) string {
+	var parts []string
+	for _, at := range r.ByDestination {
+		switch {
+		case !at.Large:
+		case at.list == retention.ListSecond:
+			parts = append(parts, "more than half of the partial, suspect and damaged backups at "+quote(at.Destination))
+		default:
+			parts = append(parts, "more than half of the good backups at "+quote(at.Destination))
+		}
+	}
+	return "Those include " + strings.Join(parts, " and ") + "."
+}
+
+func counted(n int64) string {
+	if n == 1 {
+		return "1 backup"
+	}
+	return fmt.Sprintf("%d backups", n)
 }
 
 // overlap warns when runs take longer than the schedule leaves them.
-func (c *checker) overlap(e Existing) {
+func (c *checker) overlap(e *Existing) {
 	if c.sched == nil || c.loc == nil || len(e.RunTimes) == 0 || c.p.Overlap == nil || c.p.Timeout == nil {
 		return
 	}

@@ -42,16 +42,28 @@ func (t *Tally) add(list List, keep bool) {
 // Removed counts the backups that go.
 func (t Tally) Removed() int { return t.candidates.removed + t.second.removed + t.other.removed }
 
+// Large reports that more than half of a list goes (and more than three), and
+// which list that is.
+func (t Tally) Large() (List, bool) {
+	switch {
+	case t.candidates.removed > few && 2*t.candidates.removed > t.candidates.total:
+		return ListCandidates, true
+	case t.second.removed > few && 2*t.second.removed > t.second.total:
+		return ListSecond, true
+	}
+	return "", false
+}
+
 // NeedsGrace is the function of this name for the decision that was counted.
 func (t Tally) NeedsGrace(firstAfterEdit bool) (bool, string) {
 	if t.Removed() == 0 {
 		return false, ""
 	}
-	if n := t.candidates; n.removed > few && 2*n.removed > n.total {
-		return true, fmt.Sprintf("would remove %d of %d good backups, more than half", n.removed, n.total)
-	}
-	if n := t.second; n.removed > few && 2*n.removed > n.total {
-		return true, fmt.Sprintf("would remove %d of %d partial, suspect and damaged backups, more than half", n.removed, n.total)
+	switch list, large := t.Large(); {
+	case large && list == ListCandidates:
+		return true, fmt.Sprintf("would remove %d of %d good backups, more than half", t.candidates.removed, t.candidates.total)
+	case large:
+		return true, fmt.Sprintf("would remove %d of %d partial, suspect and damaged backups, more than half", t.second.removed, t.second.total)
 	}
 	if firstAfterEdit {
 		what := "backups"

@@ -131,10 +131,21 @@ type RestorePoints struct {
 
 // Removals sums up backups that would go.
 type Removals struct {
-	Count  int64     `json:"count"`
-	Oldest time.Time `json:"oldest"`
-	Newest time.Time `json:"newest"`
-	Size   int64     `json:"size"`
+	RemovedAt
+	// Destinations has those where some go, each by itself.
+	Destinations []RemovedAt `json:"destinations"`
+	Grace        string      `json:"grace" doc:"How long they are set aside"`
+}
+
+// RemovedAt is what would go at one destination, or at all of them.
+type RemovedAt struct {
+	Destination string    `json:"destination,omitempty"`
+	Count       int64     `json:"count"`
+	Total       int64     `json:"total" doc:"Of the backups that the retention in force keeps"`
+	Oldest      time.Time `json:"oldest"`
+	Newest      time.Time `json:"newest"`
+	Size        int64     `json:"size"`
+	Large       bool      `json:"large" doc:"More than half of them: the change needs acknowledge_removal"`
 }
 
 // Run is the answer about a run.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
 	"github.com/envbackup/terraform-provider-envbackup/internal/store"
 )
 
@@ -87,6 +88,64 @@ func backups(b *bench) {
 		{Environment: "shop", Destination: "nas", Count: 1, Added: 10},
 		{Environment: "shop", Destination: "s3", Count: 4, Added: 40},
 	}, totals)
+}
+
+// points: the lean reading is what the whole backups say, in the order in which
+// retention judges them, whatever they are.
+func points(b *bench) {
+	ctx := b.Context()
+	n := 0
+	for _, trigger := range []envbackup.Trigger{
+		envbackup.TriggerSchedule, envbackup.TriggerCatchUp, envbackup.TriggerCreate, envbackup.TriggerManual, envbackup.TriggerSafety,
+	} {
+		for _, status := range []envbackup.BackupStatus{
+			envbackup.BackupComplete, envbackup.BackupPartial, envbackup.BackupSuspect, envbackup.BackupDamaged,
+		} {
+			n++
+			k := b.backup(n, func(k *envbackup.Backup) {
+				k.Trigger, k.Status = trigger, status
+				k.Nominal = noon.Add(time.Duration(n%7) * time.Hour) // several share it
+				k.CompletedAt = noon.Add(time.Duration(n%3) * time.Minute)
+			})
+			if n%4 == 0 {
+				b.ok(b.s.MarkVerified(ctx, k.ID, noon))
+			}
+			if n%5 == 0 {
+				b.ok(b.s.Hold(ctx, k.ID, "audit"))
+			}
+		}
+	}
+	b.backup(100, func(k *envbackup.Backup) { k.DestinationID = "dst_2" })
+	b.backup(101, func(k *envbackup.Backup) { k.ScheduleID = "sch_2" })
+	gone := b.backup(102, nil)
+	b.ok(b.s.DropBackups(ctx, []string{gone.ID}))
+
+	all, err := b.s.AllBackups(ctx, "sch_1", "dst_1")
+	b.ok(err)
+	var want []retention.Point
+	for _, it := range retention.Plan(wholePoints(all), retention.Policy{KeepAll: true, AtLeast: 1}, time.UTC, noon).Items {
+		it.Point.ID = ""
+		want = append(want, it.Point)
+	}
+	got, err := b.s.Points(ctx, "sch_1", "dst_1")
+	b.ok(err)
+	b.same("points", want, got)
+	if len(got) != 20 {
+		b.Errorf("%d points, want 20", len(got))
+	}
+	none, err := b.s.Points(ctx, "sch_x", "dst_1")
+	b.ok(err)
+	if len(none) != 0 {
+		b.Errorf("points of no schedule = %v", none)
+	}
+}
+
+func wholePoints(backups []envbackup.Backup) []retention.Point {
+	list := make([]retention.Point, 0, len(backups))
+	for _, k := range backups {
+		list = append(list, k.Point())
+	}
+	return list
 }
 
 func addTwice(b *bench) {

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"nodes live, die and are taken over (S5)":    nodes,
 		"backups are listed and filtered":            backups,
 		"a backup is added once":                     addTwice,
+		"points are what backups say":                points,
 		"removal has two steps and holds (R5)":       removals,
 		"sizes outlive backups (R9)":                 sizes,
 		"what is set aside is remembered (R4)":       setAside,
