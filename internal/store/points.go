@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
@@ -21,31 +19,22 @@ var (
 	}
 )
 
-// The digits of the number that stands for what is not a number: the trigger,
-// then the status, then whether it is verified, then whether it is held.
+// pointWord is one number for all of a backup that is no number: the trigger,
+// then the status, then whether it is verified, then whether it is held. What
+// is unknown is the last digit. SQLite finds it ready in the index
+// backups_points, where it is written in the same words.
 const (
+	pointWord = `CASE trigger_kind WHEN 'schedule' THEN 0 WHEN 'catch_up' THEN 1 WHEN 'create' THEN 2 WHEN 'manual' THEN 3 WHEN 'safety' THEN 4 ELSE 15 END
+    + CASE status WHEN 'complete' THEN 0 WHEN 'partial' THEN 16 WHEN 'suspect' THEN 32 WHEN 'damaged' THEN 48 ELSE 240 END
+    + CASE WHEN verified_at <> 0 THEN 256 ELSE 0 END + CASE WHEN held THEN 512 ELSE 0 END`
 	pointBase     = 16
-	pointVerified = pointBase * pointBase
-	pointHeld     = 2 * pointVerified
+	pointVerified = 256
+	pointHeld     = 512
 )
 
-var pointQuery = `SELECT nominal, completed_at, size, ` +
-	numbered("trigger_kind", pointTriggers, 1) + ` + ` + numbered("status", pointStatuses, pointBase) +
-	` + CASE WHEN verified_at <> 0 THEN ` + strconv.Itoa(pointVerified) + ` ELSE 0 END + CASE WHEN held THEN ` + strconv.Itoa(pointHeld) + ` ELSE 0 END
+const pointQuery = `SELECT nominal, completed_at, size, ` + pointWord + `
 	FROM backups WHERE schedule_id = $1 AND destination_id = $2 AND removed_at = 0
 	ORDER BY nominal DESC, completed_at DESC, id DESC`
-
-// numbered makes the SQL that turns a column's text into its place in values
-// times unit. What is not among them becomes the last digit.
-func numbered[T ~string](column string, values []T, unit int) string {
-	var b strings.Builder
-	b.WriteString("CASE " + column)
-	for i, v := range values {
-		fmt.Fprintf(&b, " WHEN '%s' THEN %d", v, i*unit)
-	}
-	fmt.Fprintf(&b, " ELSE %d END", (pointBase-1)*unit)
-	return b.String()
-}
 
 // pointRow is one answer of pointQuery.
 type pointRow struct{ nominal, completed, size, word number }
