@@ -217,10 +217,11 @@ const (
 	PhaseForget   Phase = "retention"
 	PhasePrune    Phase = "prune"
 	PhaseRestore  Phase = "restore"
+	PhaseVerify   Phase = "verify"
 	PhaseFinished Phase = "finished"
 )
 
-// Progress is a run's or restore's progress. Totals are 0 while unknown.
+// Progress is the progress of a run, restore or verification. Totals are 0 while unknown.
 type Progress struct {
 	Phase       Phase  `json:"phase,omitempty"`
 	Destination string `json:"destination,omitempty"`
@@ -359,7 +360,7 @@ type Limits struct {
 	MaxRunsPerRepository int    `json:"max_runs_per_repository"`
 }
 
-// Outcome is what an attempt at a run or restore came to. It is final: a
+// Outcome is what an attempt at a run, restore or verification came to. It is final: a
 // failure that another attempt may mend is returned as an error instead.
 type Outcome struct {
 	State        RunState

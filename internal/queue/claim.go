@@ -19,8 +19,9 @@ func (q *Queue) claimRun(ctx context.Context, id string, job int64, now time.Tim
 	}
 	var claimed envbackup.Run
 	var ok bool
+	var yielding []string
 	err = q.store.Tx(ctx, func(tx *store.Tx) error {
-		ok = false
+		ok, yielding = false, nil
 		if err := tx.LockEnvironment(ctx, seen.Environment); err != nil {
 			return err
 		}
@@ -42,8 +43,14 @@ func (q *Queue) claimRun(ctx context.Context, id string, job int64, now time.Tim
 			return err
 		}
 		claimed, ok = r, true
+		if yielding, err = tx.AskToYield(ctx, r.Environment); err != nil {
+			return err
+		}
 		return q.startRun(ctx, tx, &claimed, now)
 	})
+	if err == nil {
+		q.yieldLocal(yielding)
+	}
 	return claimed, ok, err
 }
 
@@ -168,8 +175,9 @@ func (q *Queue) claimRestore(ctx context.Context, id string, job int64, now time
 	}
 	var claimed envbackup.Restore
 	var ok bool
+	var yielding []string
 	err = q.store.Tx(ctx, func(tx *store.Tx) error {
-		ok = false
+		ok, yielding = false, nil
 		if err := tx.LockEnvironment(ctx, seen.Environment); err != nil {
 			return err
 		}
@@ -189,9 +197,15 @@ func (q *Queue) claimRestore(ctx context.Context, id string, job int64, now time
 		}
 		r.State, r.Node, r.StartedAt = envbackup.RunRunning, q.node, stamp(now)
 		claimed, ok = r, true
+		if yielding, err = tx.AskToYield(ctx, r.Environment); err != nil {
+			return err
+		}
 		_, err = tx.SaveRestore(ctx, r, job)
 		return err
 	})
+	if err == nil {
+		q.yieldLocal(yielding)
+	}
 	return claimed, ok, err
 }
 
@@ -199,6 +213,9 @@ func (q *Queue) claimRestore(ctx context.Context, id string, job int64, now time
 // take the work.
 func (q *Queue) park(ctx context.Context, w store.Work, job int64) error {
 	return q.store.Tx(ctx, func(tx *store.Tx) error {
+		if w.Kind == store.WorkVerify {
+			return q.parkVerification(ctx, tx, w.ID, job)
+		}
 		if w.Kind == store.WorkRestore {
 			r, err := tx.Restore(ctx, w.ID)
 			if err != nil || r.JobID != job || r.State != envbackup.RunQueued {

@@ -40,9 +40,16 @@ func queueName(worker string) string {
 	return strings.Trim("host-"+slug, "-") + "-" + hex.EncodeToString(sum[:4])
 }
 
+// verificationQueueName is that of a worker's verifications.
+func verificationQueueName(worker string) string { return queueName(worker) + "-verify" }
+
 // insertJob makes a job for w and returns its id.
 func (q *Queue) insertJob(ctx context.Context, tx *store.Tx, w store.Work, worker string) (int64, error) {
-	result, err := q.client.InsertTx(ctx, tx.Raw(), jobArgs{Work: w.Kind, ID: w.ID}, &river.InsertOpts{Queue: queueName(worker)})
+	name := queueName(worker)
+	if w.Kind == store.WorkVerify {
+		name = verificationQueueName(worker)
+	}
+	result, err := q.client.InsertTx(ctx, tx.Raw(), jobArgs{Work: w.Kind, ID: w.ID}, &river.InsertOpts{Queue: name})
 	if err != nil {
 		return 0, fmt.Errorf("insert job of %s %s: %w", w.Kind, w.ID, err)
 	}
@@ -97,6 +104,9 @@ func (q *Queue) EnqueueRestore(ctx context.Context, r *envbackup.Restore) error 
 // fence from then on.
 // restore, if not nil, is kept in step.
 func (q *Queue) giveJob(ctx context.Context, tx *store.Tx, w store.Work, restore *envbackup.Restore) error {
+	if w.Kind == store.WorkVerify {
+		return q.giveVerificationJob(ctx, tx, w)
+	}
 	if w.Kind == store.WorkRestore {
 		r, err := tx.Restore(ctx, w.ID)
 		if err != nil || r.State != envbackup.RunQueued {

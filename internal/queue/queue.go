@@ -1,4 +1,4 @@
-// Package queue executes runs and restores: it hands each to one process at a
+// Package queue executes runs, restores and verifications: it hands each to one process at a
 // time, holds to one writer for each environment (S3), counts attempts and
 // retries (S5, S6), takes over what a dead process left, and stops in order
 // (S13). When a run is due is the scheduler's business, what it does is behind
@@ -42,6 +42,9 @@ import (
 type Executor interface {
 	ExecuteRun(ctx context.Context, run envbackup.Run, progress func(envbackup.Progress)) (envbackup.Outcome, error)
 	ExecuteRestore(ctx context.Context, r envbackup.Restore, progress func(envbackup.Progress)) (envbackup.Outcome, error)
+	// ExecuteVerification may be called again for one that made way or whose
+	// process ended; it then goes on where it can.
+	ExecuteVerification(ctx context.Context, v envbackup.Verification, progress func(envbackup.Progress)) (envbackup.Outcome, error)
 }
 
 // Config is how a Queue works; the zero value is usable.
@@ -108,8 +111,11 @@ type Queue struct {
 	client   *river.Client[*sql.Tx]
 	node     string
 
-	seats    chan struct{} // one for each concurrent execution
-	stopping chan struct{} // closed when Run's context ends
+	seats chan struct{} // one for each concurrent execution
+	// Verifications have seats of their own, so that no backup waits for one:
+	// one for those that schedules ask for, manualVerifications for the others.
+	ordered, asked chan struct{}
+	stopping       chan struct{} // closed when Run's context ends
 
 	mu        sync.Mutex
 	executing map[store.Work]context.CancelCauseFunc
@@ -125,15 +131,21 @@ func New(st *store.Store, executor Executor, cfg Config) (*Queue, error) {
 		// is not ours.
 		node:      "node-" + uuid.Must(uuid.NewV7()).String(),
 		seats:     make(chan struct{}, cfg.MaxConcurrent),
+		ordered:   make(chan struct{}, 1),
+		asked:     make(chan struct{}, manualVerifications),
 		stopping:  make(chan struct{}),
 		executing: make(map[store.Work]context.CancelCauseFunc),
 		changed:   make(chan struct{}),
 	}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &jobWorker{queue: q})
-	queues := map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: cfg.MaxConcurrent}}
+	queues := map[string]river.QueueConfig{
+		river.QueueDefault:        {MaxWorkers: cfg.MaxConcurrent},
+		verificationQueueName(""): {MaxWorkers: 1 + manualVerifications},
+	}
 	if cfg.Worker != "" {
 		queues[queueName(cfg.Worker)] = river.QueueConfig{MaxWorkers: cfg.MaxConcurrent}
+		queues[verificationQueueName(cfg.Worker)] = river.QueueConfig{MaxWorkers: 1 + manualVerifications}
 	}
 	client, err := river.NewClient(st.Driver(), &river.Config{
 		ID:     q.node,
@@ -183,6 +195,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	beating.Go(func() { q.beat(base) })
 	<-ctx.Done()
 	close(q.stopping)
+	q.cancelVerifications(errStopped) // they go on later; nobody waits for them
 	err := q.drain(base)
 	cancel()
 	beating.Wait()
@@ -204,12 +217,19 @@ func (q *Queue) drain(ctx context.Context) error {
 		return stopError(err)
 	case <-patience.C:
 	}
-	q.cancelAll(&envbackup.Error{
-		Code: envbackup.CodeShutDown, Message: "the daemon was shut down",
-		Hint: "it is tried again at the next start if its slot can still be caught up",
-	})
+	q.cancelAll(errShutDown)
 	return stopError(<-stopped)
 }
+
+// errShutDown and errStopped are the causes of work that a stop of the daemon
+// ended.
+var (
+	errShutDown = &envbackup.Error{
+		Code: envbackup.CodeShutDown, Message: "the daemon was shut down",
+		Hint: "it is tried again at the next start if its slot can still be caught up",
+	}
+	errStopped = &envbackup.Error{Code: envbackup.CodeShutDown, Message: "the daemon was shut down; it goes on after the next start"}
+)
 
 func stopError(err error) error {
 	if err != nil {
@@ -270,6 +290,16 @@ func (q *Queue) cancelLocal(w store.Work, cause error) {
 	defer q.mu.Unlock()
 	if cancel := q.executing[w]; cancel != nil {
 		cancel(cause)
+	}
+}
+
+func (q *Queue) cancelVerifications(cause error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for w, cancel := range q.executing {
+		if w.Kind == store.WorkVerify {
+			cancel(cause)
+		}
 	}
 }
 

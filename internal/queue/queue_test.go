@@ -18,6 +18,7 @@ import (
 type fake struct {
 	run     func(ctx context.Context, r envbackup.Run, progress func(envbackup.Progress)) (envbackup.Outcome, error)
 	restore func(ctx context.Context, r envbackup.Restore, progress func(envbackup.Progress)) (envbackup.Outcome, error)
+	verify  func(ctx context.Context, v envbackup.Verification, progress func(envbackup.Progress)) (envbackup.Outcome, error)
 }
 
 func (f *fake) ExecuteRun(ctx context.Context, r envbackup.Run, progress func(envbackup.Progress)) (envbackup.Outcome, error) {
@@ -32,6 +33,13 @@ func (f *fake) ExecuteRestore(ctx context.Context, r envbackup.Restore, progress
 		return done(), nil
 	}
 	return f.restore(ctx, r, progress)
+}
+
+func (f *fake) ExecuteVerification(ctx context.Context, v envbackup.Verification, progress func(envbackup.Progress)) (envbackup.Outcome, error) {
+	if f.verify == nil {
+		return done(), nil
+	}
+	return f.verify(ctx, v, progress)
 }
 
 func done() envbackup.Outcome { return envbackup.Outcome{State: envbackup.RunSucceeded} }

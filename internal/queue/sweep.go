@@ -21,7 +21,7 @@ var errWorkerLost = &envbackup.Error{
 // heartbeat; several at once do no harm.
 func (q *Queue) Sweep(ctx context.Context, now time.Time) error {
 	defer q.announce()
-	return errors.Join(q.reap(ctx, now), q.expire(ctx, now), q.recover(ctx), q.wakeAll(ctx, now))
+	return errors.Join(q.reap(ctx, now), q.expire(ctx, now), q.recover(ctx), q.wakeAll(ctx, now), q.wakeVerifications(ctx))
 }
 
 // reap fails the attempts of dead processes.
@@ -60,6 +60,13 @@ func (q *Queue) reapNode(ctx context.Context, tx *store.Tx, node string, now tim
 // reapWork ends work under a new fence: whatever its old process still writes
 // finds the row no longer its own.
 func (q *Queue) reapWork(ctx context.Context, tx *store.Tx, w store.Work, node string, res result) error {
+	if w.Kind == store.WorkVerify {
+		v, err := tx.Verification(ctx, w.ID)
+		if err != nil || v.State != envbackup.RunRunning || v.Node != node {
+			return err
+		}
+		return q.endVerification(ctx, tx, &v, res)
+	}
 	if w.Kind == store.WorkRestore {
 		r, err := tx.Restore(ctx, w.ID)
 		if err != nil || r.State != envbackup.RunRunning || r.Node != node {

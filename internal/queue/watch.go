@@ -22,6 +22,11 @@ func (q *Queue) WatchRestore(ctx context.Context, id string) (<-chan envbackup.R
 	return watch(ctx, q, id, q.store.Restore, func(r envbackup.Restore) bool { return r.State.Final() })
 }
 
+// WatchVerification is Watch for a verification.
+func (q *Queue) WatchVerification(ctx context.Context, id string) (<-chan envbackup.Verification, error) {
+	return watch(ctx, q, id, q.store.Verification, func(v envbackup.Verification) bool { return v.State.Final() })
+}
+
 func watch[T any](ctx context.Context, q *Queue, id string, read func(context.Context, string) (T, error), final func(T) bool) (<-chan T, error) {
 	changed := q.changes()
 	current, err := read(ctx, id)

@@ -33,6 +33,9 @@ func (w *jobWorker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
 
 func (q *Queue) work(ctx context.Context, job *river.Job[jobArgs]) error {
 	w := store.Work{Kind: job.Args.Work, ID: job.Args.ID}
+	if w.Kind == store.WorkVerify {
+		return q.workVerification(ctx, w, job)
+	}
 	select {
 	case q.seats <- struct{}{}:
 		defer func() { <-q.seats }()
@@ -91,6 +94,9 @@ func (q *Queue) executeRun(ctx context.Context, r envbackup.Run, job *river.Job[
 		if err := q.endAttempt(ctx, tx, &current, res); err != nil {
 			return err
 		}
+		if err := q.orderVerifications(ctx, tx, current); err != nil {
+			return err
+		}
 		ended = current
 		_, err = river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx.Raw(), job)
 		return err
@@ -109,7 +115,7 @@ func (q *Queue) executeRun(ctx context.Context, r envbackup.Run, job *river.Job[
 	default:
 		log.InfoContext(ctx, "run ended", "state", ended.State, "took", time.Since(began))
 	}
-	return nil
+	return q.wakeVerifications(ctx)
 }
 
 // timeout is that of one attempt (S5).
@@ -166,7 +172,7 @@ func (q *Queue) executeRestore(ctx context.Context, r envbackup.Restore, job *ri
 		return fmt.Errorf("record end of restore %s: %w", r.ID, err)
 	}
 	log.InfoContext(ctx, "restore ended", "state", ended.State)
-	return nil
+	return q.wakeVerifications(ctx)
 }
 
 // execute runs fn with a context that ends at the timeout, when the work is

@@ -31,6 +31,10 @@ func (idle) ExecuteRestore(context.Context, envbackup.Restore, func(envbackup.Pr
 	panic("not started")
 }
 
+func (idle) ExecuteVerification(context.Context, envbackup.Verification, func(envbackup.Progress)) (envbackup.Outcome, error) {
+	panic("not started")
+}
+
 type fixture struct {
 	t       *testing.T
 	store   *store.Store

@@ -11,7 +11,7 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 )
 
-// Work names a run or a restore.
+// Work names a run, a restore or a verification.
 type Work struct {
 	Kind WorkKind
 	ID   string
@@ -24,6 +24,7 @@ type WorkKind string
 const (
 	WorkRun     WorkKind = "run"
 	WorkRestore WorkKind = "restore"
+	WorkVerify  WorkKind = "verification"
 )
 
 // NewRunID makes the id of a run, for callers that need it before InsertRun.

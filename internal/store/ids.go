@@ -17,6 +17,8 @@ const (
 	prefixRestore     = "rst_"
 	prefixToken       = "tok_"
 	prefixAudit       = "aud_"
+
+	prefixVerification = "vrf_"
 )
 
 // newID makes an id that sorts by its time of creation.

@@ -58,7 +58,8 @@ func (tx *Tx) DeadNodes(ctx context.Context, ttl time.Duration) ([]string, error
 // ExecutedOn lists what a node was executing.
 func (tx *Tx) ExecutedOn(ctx context.Context, node string) ([]Work, error) {
 	found, err := all(ctx, tx.tx, `SELECT 'run', id FROM runs WHERE state = 'running' AND node = $1
-		UNION ALL SELECT 'restore', id FROM restores WHERE state = 'running' AND node = $1 ORDER BY 2`, []any{node}, scanWork)
+		UNION ALL SELECT 'restore', id FROM restores WHERE state = 'running' AND node = $1
+		UNION ALL SELECT 'verification', id FROM verifications WHERE state = 'running' AND node = $1 ORDER BY 2`, []any{node}, scanWork)
 	if err != nil {
 		return nil, fmt.Errorf("list work of node %s: %w", node, err)
 	}
@@ -87,7 +88,8 @@ func (tx *Tx) LostWork(ctx context.Context) ([]Work, error) {
 	lost := `w.state = 'queued' AND w.job_id <> 0 AND (j.id IS NULL OR j.state IN ('completed', 'cancelled', 'discarded')
 		OR (j.state = 'running' AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = ` + tx.dialect.lastAttemptBy("j") + ` AND NOT n.stopped)))`
 	found, err := all(ctx, tx.tx, `SELECT 'run', w.id FROM runs w LEFT JOIN river_job j ON j.id = w.job_id WHERE `+lost+`
-		UNION ALL SELECT 'restore', w.id FROM restores w LEFT JOIN river_job j ON j.id = w.job_id WHERE `+lost+` ORDER BY 2`, nil, scanWork)
+		UNION ALL SELECT 'restore', w.id FROM restores w LEFT JOIN river_job j ON j.id = w.job_id WHERE `+lost+`
+		UNION ALL SELECT 'verification', w.id FROM verifications w LEFT JOIN river_job j ON j.id = w.job_id WHERE `+lost+` ORDER BY 2`, nil, scanWork)
 	if err != nil {
 		return nil, fmt.Errorf("list lost work: %w", err)
 	}

@@ -14,9 +14,14 @@ func (s *Store) MarkVerified(ctx context.Context, id string, t time.Time) error 
 }
 
 // SetStatus changes a backup's status: to damaged when a check found it so,
-// to complete when an operator acknowledges a suspect one.
+// which takes back that it was ever verified, and to complete when an operator
+// acknowledges a suspect one.
 func (s *Store) SetStatus(ctx context.Context, id string, status envbackup.BackupStatus) error {
-	return s.changeBackup(ctx, id, `status = $2`, string(status))
+	set := `status = $2`
+	if status == envbackup.BackupDamaged {
+		set += `, verified_at = 0`
+	}
+	return s.changeBackup(ctx, id, set, string(status))
 }
 
 // Release ends a hold.

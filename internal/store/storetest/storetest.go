@@ -35,6 +35,8 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"one writer for each environment (S3)":       oneWriter,
 		"waiting work comes in order (S3)":           waiting,
 		"a restore lives":                            restores,
+		"a verification lives and makes way":         verifications,
+		"the newest verified backup is found (S14)":  newestVerified,
 		"nodes live, die and are taken over (S5)":    nodes,
 		"backups are listed and filtered":            backups,
 		"a backup is added once":                     addTwice,
