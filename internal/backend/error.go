@@ -46,6 +46,9 @@ func (k ErrorKind) Retryable() bool { return k == Throttled || k == Unreachable 
 var (
 	ErrNotExist = errors.New("object does not exist")
 	ErrExists   = errors.New("object exists already")
+	// ErrRange is the cause of a Get beyond the object's end: the object is
+	// shorter than its reader believes.
+	ErrRange = errors.New("the range is not within the object")
 )
 
 // Error is a classified failure of a store. It carries no secret.

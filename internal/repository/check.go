@@ -121,6 +121,15 @@ func (r *Repository) view() *Repository {
 	return v
 }
 
+// Uncached returns a Repository for reading that shares keys, store and the
+// index as it is now with r, and none of what r has read before: what it
+// returns comes from the store. It needs no Close.
+func (r *Repository) Uncached() *Repository {
+	v := r.view()
+	v.idx = r.index()
+	return v
+}
+
 type checker struct {
 	r   *Repository
 	opt CheckOptions

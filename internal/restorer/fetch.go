@@ -188,7 +188,11 @@ func (r *run) decode(ctx context.Context, l loaded, buf []byte) ([]byte, error) 
 		}
 		if plain == nil || err != nil {
 			// Damaged or unreadable here; another pack may have it.
+			first := err
 			plain, err = r.repo.LoadBlob(ctx, h, buf[:0])
+			if err == nil && first != nil && r.proven != nil {
+				r.stats.warn(n.places[0].file.path, fmt.Errorf("a copy of its content in pack %s is damaged; another copy, or another reading, is sound: %w", n.at.Pack.Short(), first))
+			}
 		}
 		if ctx.Err() != nil {
 			return buf, ctx.Err()
@@ -201,6 +205,9 @@ func (r *run) decode(ctx context.Context, l loaded, buf []byte) ([]byte, error) 
 		}
 		if cap(plain) > cap(buf) {
 			buf = plain
+		}
+		if r.proven != nil {
+			r.proven.add(n.id)
 		}
 		for _, p := range n.places {
 			if err := r.write(p, plain); err != nil {

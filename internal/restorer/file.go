@@ -52,6 +52,11 @@ type place struct {
 // addFile puts a file into a batch. The error says that its content is not in
 // the repository.
 func (r *run) addFile(b *batch, p string, node *restic.Node) error {
+	if r.proven != nil {
+		if err := checkFile(node); err != nil {
+			return err
+		}
+	}
 	f := &file{path: p, node: node}
 	for _, id := range node.Content {
 		n, err := r.plainLength(id)
@@ -76,6 +81,9 @@ func (r *run) plainLength(id restic.ID) (int64, error) {
 
 // restoreBatch restores the files of a batch.
 func (r *run) restoreBatch(ctx context.Context, b *batch) error {
+	if r.proven != nil {
+		return r.proveBatch(ctx, b)
+	}
 	if r.opts.DryRun {
 		for _, f := range b.files {
 			r.stats.file(f)
@@ -213,6 +221,10 @@ func (r *run) differing(ctx context.Context, f *file, have *fsmeta.File) ([]bool
 func (r *run) write(p place, data []byte) error {
 	f := p.file
 	if f.failed.Load() {
+		return nil
+	}
+	if r.proven != nil {
+		r.count(p, len(data))
 		return nil
 	}
 	out, err := r.openForWrite(f)

@@ -223,6 +223,8 @@ type run struct {
 	include, exclude *exclude.Matcher
 	target           *fsmeta.Dir
 	stats            stats
+	// proven is set when nothing is restored: everything is only read.
+	proven *Proven
 	// unreadablePacks counts failed requests in a row.
 	unreadablePacks atomic.Int64
 }

@@ -53,7 +53,8 @@ func (r *Runner) saveClock(ctx context.Context, state clockState) error {
 const agedEvery = 60
 
 // KeepTime lets the running time pass, watches the wall clock and removes what
-// is beyond its max_age, until ctx is done, which it reports as success.
+// is beyond its max_age and what verifications left behind, until ctx is done,
+// which it reports as success.
 func (r *Runner) KeepTime(ctx context.Context) error {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
@@ -62,18 +63,32 @@ func (r *Runner) KeepTime(ctx context.Context) error {
 		if err := r.Tick(ctx, r.now(), elapsed); err != nil && ctx.Err() == nil {
 			r.cfg.Log.ErrorContext(ctx, "cannot record the time", "error", err)
 		}
+		r.clearScratch(ctx)
 		if n%agedEvery == agedEvery-1 {
 			if err := r.RemoveAged(ctx); err != nil && ctx.Err() == nil {
 				r.cfg.Log.ErrorContext(ctx, "cannot remove aged backups", "error", err)
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if !r.waitTick(ctx, ticker.C) {
 			return nil
-		case <-ticker.C:
 		}
 		now := sinceBoot()
 		elapsed, last = now-last, now
+	}
+}
+
+// waitTick clears the scratch directory when it is asked to until the next
+// tick, and returns false when ctx is done.
+func (r *Runner) waitTick(ctx context.Context, tick <-chan time.Time) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-r.unscratched:
+			r.clearScratch(ctx)
+		case <-tick:
+			return true
+		}
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package runner executes one run or restore from lock to report: it checks
+// Package runner executes one run, restore or verification from lock to report: it checks
 // the operator's allow-lists, opens the repository, takes its lock, has the
 // archiver make the snapshot, enters the backup in the store, applies the
 // schedule's retention and reclaims what no snapshot needs any more.

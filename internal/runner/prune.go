@@ -117,11 +117,15 @@ func (r *Runner) RemoveAged(ctx context.Context) error {
 }
 
 // Remove deletes backups because a person asked for exactly that (R1). A held
-// one, or one that is being restored, is refused with CodeConflict, and then
+// one, or one that is being restored or verified, is refused with CodeConflict, and then
 // nothing is removed. actor is for the log.
 func (r *Runner) Remove(ctx context.Context, backupIDs []string, actor string) error {
 	byPlace := map[pair][]envbackup.Backup{}
 	var ids []string
+	used, err := r.usedNow(ctx)
+	if err != nil {
+		return err
+	}
 	for _, id := range backupIDs {
 		b, err := r.store.Backup(ctx, id)
 		if err != nil {
@@ -134,10 +138,10 @@ func (r *Runner) Remove(ctx context.Context, backupIDs []string, actor string) e
 		if err != nil && envbackup.CodeOf(err) != envbackup.CodeNotFound { // a deleted one is nobody's
 			return err
 		}
-		if r.isInUse(b.ID) {
+		if used[b.ID] {
 			return &envbackup.Error{
-				Code: envbackup.CodeConflict, Message: fmt.Sprintf("backup %q is being restored", b.ID),
-				Hint: "wait for the restore, or cancel it",
+				Code: envbackup.CodeConflict, Message: fmt.Sprintf("backup %q is being restored or verified", b.ID),
+				Hint: "wait until that has ended, or cancel it",
 			}
 		}
 		k := pair{b.EnvironmentID, b.DestinationID}

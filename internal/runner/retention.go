@@ -79,11 +79,15 @@ func (r *Runner) applyRetention(ctx context.Context, scheduleID string, env envb
 		v.note("pruning at %s is held because %s (R7)", dest.Name, doubt)
 	}
 
+	used, err := r.usedNow(ctx)
+	if err != nil {
+		return v, err
+	}
 	points := make([]retention.Point, 0, len(known.backups))
 	v.backups = make(map[string]envbackup.Backup, len(known.backups))
 	for _, b := range known.backups {
 		p := b.Point()
-		p.InUse = r.isInUse(b.ID)
+		p.InUse = used[b.ID]
 		points = append(points, p)
 		v.backups[b.ID] = b
 	}

@@ -40,6 +40,15 @@ type Store interface {
 	// AddWaited lets d pass for every list that waits.
 	AddWaited(ctx context.Context, d time.Duration) error
 
+	// MarkVerified and SetStatus record what a verification found; damaged is
+	// never verified.
+	MarkVerified(ctx context.Context, id string, at time.Time) error
+	SetStatus(ctx context.Context, id string, status envbackup.BackupStatus) error
+	Verification(ctx context.Context, id string) (envbackup.Verification, error)
+	// BackupsInUse returns the backups that are being restored or verified, on
+	// whichever worker.
+	BackupsInUse(ctx context.Context) (map[string]bool, error)
+
 	Setting(ctx context.Context, key string) (value string, ok bool, err error)
 	SetSetting(ctx context.Context, key, value string) error
 }
@@ -66,6 +75,9 @@ type Config struct {
 	// Version stands in every snapshot as the program's.
 	Version string
 	Log     *slog.Logger
+	// Scratch is the directory into which verifications restore; it holds
+	// nothing else. Empty refuses those.
+	Scratch string
 	// LockWait is how long a run waits for a repository that is locked, as by
 	// the last step of a prune, before its attempt fails; 0 does not wait.
 	LockWait time.Duration
@@ -73,7 +85,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Runner executes runs and restores. All methods may be called concurrently;
+// Runner executes runs, restores and verifications. All methods may be called concurrently;
 // that one environment has one writer at a time is the queue's part.
 type Runner struct {
 	store Store
@@ -87,8 +99,12 @@ type Runner struct {
 	// reclaimed remembers when the data of a repository was last pruned, and
 	// how long that took.
 	reclaimed map[pair]reclamation
-	// inUse counts restores that read a backup.
+	// inUse counts restores and verifications that read a backup.
 	inUse map[string]int
+	// proofs is what verifications have proven that have not ended, by id.
+	proofs map[string]*begun
+	// unscratched asks KeepTime to clear the scratch directory.
+	unscratched chan struct{}
 }
 
 // pair names two things that meet, such as a schedule and a destination.
@@ -105,6 +121,7 @@ func New(state Store, vault Vault, cfg Config) *Runner {
 	return &Runner{
 		store: state, vault: vault, cfg: cfg,
 		retaining: map[pair]*sync.Mutex{}, reclaimed: map[pair]reclamation{}, inUse: map[string]int{},
+		proofs: map[string]*begun{}, unscratched: make(chan struct{}, 1),
 	}
 }
 
@@ -125,10 +142,18 @@ func (r *Runner) use(backupID string) (done func()) {
 	}
 }
 
-func (r *Runner) isInUse(backupID string) bool {
+// usedNow returns the backups that are being read, here or by another worker.
+func (r *Runner) usedNow(ctx context.Context) (map[string]bool, error) {
+	used, err := r.store.BackupsInUse(ctx)
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.inUse[backupID] > 0
+	for id := range r.inUse {
+		used[id] = true
+	}
+	return used, nil
 }
 
 // retain locks a schedule's backups at a destination against another

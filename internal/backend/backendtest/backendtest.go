@@ -124,6 +124,8 @@ func ranges(t *testing.T, be backend.Backend) {
 				t.Errorf("%s: range %d+%d is outside and gave %d bytes", h, r.offset, r.length, len(got))
 			} else if backend.IsRetryable(err) {
 				t.Errorf("%s: range %d+%d would be tried again: %v", h, r.offset, r.length, err)
+			} else if r.offset >= 0 && !errors.Is(err, backend.ErrRange) {
+				t.Errorf("%s: range %d+%d is outside: %v, want ErrRange", h, r.offset, r.length, err)
 			}
 		}
 		size, err := be.Stat(t.Context(), h)

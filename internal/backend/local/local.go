@@ -202,7 +202,7 @@ func (b *Backend) Get(ctx context.Context, h backend.Handle, offset, length int6
 	}
 	if offset < 0 || length < 0 || offset > size || length > size-offset {
 		return &backend.Error{Op: "get", Handle: h, Kind: backend.Permanent,
-			Message: fmt.Sprintf("range %d+%d is not within the object's %d bytes", offset, length, size)}
+			Message: fmt.Sprintf("range %d+%d is not within the object's %d bytes", offset, length, size), Err: backend.ErrRange}
 	}
 	return fn(&reader{ctx: ctx, b: b, h: h, r: io.NewSectionReader(f, offset, length)})
 }

@@ -65,7 +65,7 @@ func (b *Backend) Get(ctx context.Context, h backend.Handle, offset, length int6
 	}
 	if offset < 0 || length < 0 || offset > size || length > size-offset {
 		return &backend.Error{Op: "get", Handle: h, Kind: backend.Permanent,
-			Message: fmt.Sprintf("range %d+%d is not within the object's %d bytes", offset, length, size)}
+			Message: fmt.Sprintf("range %d+%d is not within the object's %d bytes", offset, length, size), Err: backend.ErrRange}
 	}
 	// Stored bytes are never changed in place, so no lock is needed to read.
 	return fn(bytes.NewReader(o.data[offset : offset+length]))

@@ -52,7 +52,7 @@ func (x explainer) error(ctx context.Context, op string, h backend.Handle, err e
 }
 
 func (x explainer) withCause(e *backend.Error, err error) *backend.Error {
-	e.Err = err
+	e.Err = errors.Join(e.Err, err)
 	return e
 }
 
@@ -94,6 +94,7 @@ func (x explainer) code(op string, h backend.Handle, code, message string, statu
 	case "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted", "ConditionalRequestConflict":
 		return say(backend.Temporary, "%s answered %s", x.place(), code)
 	case "InvalidRange":
+		e.Err = backend.ErrRange
 		return say(backend.Permanent, "the range is not within the object")
 	case "InvalidObjectState":
 		return say(backend.Permanent, "the object is archived by a storage class and must be restored first")

@@ -147,7 +147,7 @@ func (b *Backend) Get(ctx context.Context, h backend.Handle, offset, length int6
 		return &backend.Error{Op: "get", Handle: h, Kind: backend.Permanent, Message: "the server ignores ranges"}
 	case length > 0 && size != length:
 		return &backend.Error{Op: "get", Handle: h, Kind: backend.Permanent,
-			Message: fmt.Sprintf("range %d+%d is not within the object", offset, length)}
+			Message: fmt.Sprintf("range %d+%d is not within the object", offset, length), Err: backend.ErrRange}
 	}
 	return fn(&body{ctx: ctx, b: b, h: h, r: out.Body, left: size})
 }
