@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/envbackup/terraform-provider-envbackup/internal/api"
 	"github.com/envbackup/terraform-provider-envbackup/internal/api/apitest"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
@@ -18,6 +20,9 @@ func TestEnvironmentLifecycle(t *testing.T) {
 	s := apitest.Start(t)
 	in := environment("shop")
 	in.Owner, in.Worker = "shop-infra", "db1"
+	if _, err := s.Store.Heartbeat(t.Context(), "node-1", "db1"); err != nil {
+		t.Fatal(err)
+	}
 	made, resp := must[wire.Environment](t, s, request{method: "POST", path: "/api/v1/environments", body: in})
 	if resp.status != 201 || resp.header.Get("ETag") != `"1"` || resp.header.Get("Location") != "/api/v1/environments/"+made.ID {
 		t.Errorf("create = %d, ETag %q, Location %q", resp.status, resp.header.Get("ETag"), resp.header.Get("Location"))
@@ -73,6 +78,87 @@ func TestEnvironmentFindings(t *testing.T) {
 	}
 	if !strings.Contains(p.Findings[3].Detail, `"/etc"`) {
 		t.Errorf("detail %q does not say what to write instead", p.Findings[3].Detail)
+	}
+}
+
+// What a plan says about an environment is what apply says, but for a worker
+// that may be there by then: that one is an error at apply.
+func TestEnvironmentPreflight(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, func(d *api.Deps) {
+		d.AllowRead = func(path string) error {
+			if strings.HasPrefix(path, "/srv/") {
+				return nil
+			}
+			return &envbackup.Error{Code: envbackup.CodeNotAllowed, Message: "the daemon's operator does not allow it to back up " + path, Hint: "Add to the daemon's configuration file: allow_read: [" + path + "]"}
+		}
+	})
+	spec := func(worker, path string) envbackup.EnvironmentSpec {
+		return envbackup.EnvironmentSpec{Name: "shop", Worker: worker, Files: map[string]envbackup.FilesSource{"app": {Path: path}}}
+	}
+	forbidden := envbackup.Finding{
+		Severity: envbackup.SeverityError, Path: `files["app"].path`, Summary: "Path is not allowed",
+		Detail: "The daemon's operator does not allow it to back up /etc. Add to the daemon's configuration file: allow_read: [/etc]",
+	}
+	unknown := envbackup.Finding{
+		Severity: envbackup.SeverityError, Path: "worker", Summary: "Worker does not exist",
+		Detail: `No daemon named "test-walker" works here; the only one is "test-worker". Did you mean "test-worker"? Leave worker out to let any of them ` +
+			`read the environment, or first start a daemon on the same database with --worker test-walker.`,
+	}
+	warned := unknown
+	warned.Severity, warned.Rule, warned.Detail = envbackup.SeverityWarning, "not-found", unknown.Detail+" Apply refuses it as long as it is not there."
+	for name, tt := range map[string]struct {
+		spec        envbackup.EnvironmentSpec
+		plan, apply []envbackup.Finding
+	}{
+		"nothing to say":              {spec("", "/srv/shop"), nil, nil},
+		"this daemon's own name":      {spec("test-worker", "/srv/shop"), nil, nil},
+		"a forbidden path":            {spec("", "/etc"), []envbackup.Finding{forbidden}, []envbackup.Finding{forbidden}},
+		"an unknown worker":           {spec("test-walker", "/srv/shop"), []envbackup.Finding{warned}, []envbackup.Finding{unknown}},
+		"another worker's allow-list": {spec("test-walker", "/etc"), []envbackup.Finding{warned}, []envbackup.Finding{unknown}},
+	} {
+		planned, _ := must[wire.Findings](t, s, request{method: "POST", path: "/api/v1/environments/preflight", token: s.Viewer, body: wire.EnvironmentPreflight{Environment: tt.spec}})
+		if diff := cmp.Diff(tt.plan, planned.Findings, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: at plan (-want +got):\n%s", name, diff)
+		}
+		if tt.apply == nil {
+			continue
+		}
+		p := problemIn(t, send(t, s, request{method: "POST", path: "/api/v1/environments", token: s.Operator, body: wire.EnvironmentInput{EnvironmentSpec: tt.spec}}))
+		if diff := cmp.Diff(tt.apply, p.Findings); p.Status != 422 || diff != "" {
+			t.Errorf("%s: at apply %d (-want +got):\n%s", name, p.Status, diff)
+		}
+	}
+
+	// A worker that was accepted and is down now does not stand in the way.
+	if _, err := s.Store.Heartbeat(t.Context(), "node-1", "db1"); err != nil {
+		t.Fatal(err)
+	}
+	made, _ := must[wire.Environment](t, s, request{method: "POST", path: "/api/v1/environments", body: wire.EnvironmentInput{EnvironmentSpec: spec("db1", "/srv/shop")}})
+	if err := s.Store.StopNode(t.Context(), "node-1"); err != nil {
+		t.Fatal(err)
+	}
+	changed := spec("db1", "/srv/other")
+	planned, _ := must[wire.Findings](t, s, request{method: "POST", path: "/api/v1/environments/preflight", body: wire.EnvironmentPreflight{ID: made.ID, Environment: changed}})
+	if len(planned.Findings) != 0 {
+		t.Errorf("a change of what is pinned to a worker that is down: %+v", planned.Findings)
+	}
+	must[wire.Environment](t, s, request{method: "PUT", path: "/api/v1/environments/shop", body: wire.EnvironmentInput{EnvironmentSpec: changed}})
+}
+
+// An endpoint that the operator does not allow is an error at plan and apply.
+func TestEndpointOutsideTheAllowList(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, func(d *api.Deps) {
+		d.AllowEndpoint = func(endpoint string) error {
+			return &envbackup.Error{Code: envbackup.CodeNotAllowed, Message: "the daemon's operator does not allow the endpoint " + endpoint, Hint: "Add it."}
+		}
+	})
+	in := bucket(envbackup.S3Place{Bucket: "b", Endpoint: "https://other:9000"}, nil)
+	planned, _ := must[wire.Findings](t, s, request{method: "POST", path: "/api/v1/destinations/preflight", token: s.Viewer, body: wire.DestinationPreflight{Destination: in.DestinationSpec}})
+	p := problemIn(t, send(t, s, request{method: "POST", path: "/api/v1/destinations", token: s.Operator, body: in}))
+	if diff := cmp.Diff(planned.Findings, p.Findings); diff != "" || len(p.Findings) != 1 || p.Findings[0].Path != "s3.endpoint" {
+		t.Errorf("at apply %+v; against the plan (-plan +apply):\n%s", p.Findings, diff)
 	}
 }
 
@@ -163,9 +249,28 @@ func TestDestinationIsProbed(t *testing.T) {
 	if diff := cmp.Diff([]envbackup.Finding{warning}, made.Findings); diff != "" {
 		t.Errorf("findings of the creation (-want +got):\n%s", diff)
 	}
-	moved, _ := must[wire.Destination](t, s, request{method: "PUT", path: "/api/v1/destinations/d", body: bucket(envbackup.S3Place{Bucket: "c"}, nil)})
-	if len(moved.Findings) != 2 || moved.Findings[0].Rule != "destination-moved" || !strings.Contains(moved.Findings[0].Detail, "s3:b/") {
-		t.Errorf("findings of the move = %+v, want destination-moved with the old place, then the probe's", moved.Findings)
+	to := bucket(envbackup.S3Place{Bucket: "c"}, nil)
+	ask := request{method: "POST", path: "/api/v1/destinations/preflight", token: s.Viewer, body: wire.DestinationPreflight{ID: made.ID, Destination: to.DestinationSpec}}
+	if planned, _ := must[wire.Findings](t, s, ask); len(planned.Findings) != 0 {
+		t.Errorf("findings of a move that leaves nothing behind = %+v", planned.Findings)
+	}
+	if err := s.Store.AddBackup(t.Context(), &envbackup.Backup{
+		SnapshotID: snapshotID(1), DestinationID: made.ID, Destination: "d", Status: envbackup.BackupComplete, Nominal: time.Now(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	planned, _ := must[wire.Findings](t, s, ask)
+	moved, _ := must[wire.Destination](t, s, request{method: "PUT", path: "/api/v1/destinations/d", body: to})
+	want := envbackup.Finding{
+		Severity: envbackup.SeverityWarning, Rule: "destination-moved", Path: "s3", Summary: "Destination moves",
+		Detail: `Backups of "d" have gone to s3:b and go to s3:c from now on. The one backup at the old place stays there and in the lists, ` +
+			`but this daemon no longer restores, verifies or prunes there. To take everything along, copy what lies below the old place to the new one before you apply.`,
+	}
+	if diff := cmp.Diff([]envbackup.Finding{want}, planned.Findings); diff != "" {
+		t.Errorf("findings of a planned move (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]envbackup.Finding{want, warning}, moved.Findings); diff != "" {
+		t.Errorf("findings of the move (-want +got):\n%s", diff)
 	}
 	if got := s.Vault.Probed(); len(got) != 2 {
 		t.Errorf("probed %v, want once at the creation and once at the update", got)

@@ -30,6 +30,9 @@ type Store interface {
 	UpdateDestination(ctx context.Context, d *envbackup.Destination, ifVersion int64) error
 	DeleteDestination(ctx context.Context, id string, ifVersion int64) error
 
+	// Workers are the names of the daemons that run on this state.
+	Workers(ctx context.Context) ([]string, error)
+
 	Repository(ctx context.Context, destinationID, environmentID string) (envbackup.Repository, error)
 
 	Schedule(ctx context.Context, key string) (envbackup.Schedule, error)
@@ -120,9 +123,12 @@ type Deps struct {
 	DevMode bool
 	// AllowRead and AllowRestore are the operator's allow-lists: nil for a
 	// path that this daemon may read, or restore to, else CodeNotAllowed with
-	// the line to add as its hint.
+	// the line to add as its hint. They say nothing about other workers.
 	AllowRead    func(path string) error
 	AllowRestore func(path string) error
+	// AllowEndpoint is the same for the S3 endpoints that may be reached; nil
+	// allows all.
+	AllowEndpoint func(endpoint string) error
 	// Checks are asked by /readyz besides the database, by name.
 	Checks map[string]func(context.Context) error
 	// Metrics answers /metrics; nil for none. OpenMetrics answers without a

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/preflight"
 	"github.com/envbackup/terraform-provider-envbackup/internal/secret"
 	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
 )
@@ -20,6 +21,7 @@ func (s *server) destinationRoutes() {
 	const tag = "destinations"
 	handle(s, route{http.MethodGet, "/destinations", "list-destinations", "List destinations", tag, envbackup.RoleViewer, 0}, s.listDestinations)
 	handle(s, route{http.MethodPost, "/destinations", "create-destination", "Create a destination", tag, envbackup.RoleOperator, http.StatusCreated}, s.createDestination)
+	handle(s, route{http.MethodPost, "/destinations/preflight", "preflight-destination", "Say what would be said about a destination; changes nothing", tag, envbackup.RoleViewer, 0}, s.preflightDestination)
 	handle(s, route{http.MethodGet, "/destinations/{id}", "get-destination", "Show a destination", tag, envbackup.RoleViewer, 0}, s.getDestination)
 	handle(s, route{http.MethodPut, "/destinations/{id}", "update-destination", "Replace a destination", tag, envbackup.RoleOperator, 0}, s.updateDestination)
 	handle(s, route{http.MethodDelete, "/destinations/{id}", "delete-destination", "Delete a destination; its backups stay", tag, envbackup.RoleOperator, 0}, s.deleteDestination)
@@ -46,7 +48,7 @@ func (s *server) createDestination(ctx context.Context, in *struct{ Body wire.De
 	if err := s.seal(ctx, &d, in.Body); err != nil {
 		return nil, err
 	}
-	if findings := checkDestination(d); envbackup.HasError(findings) {
+	if findings := s.checkDestination(d.DestinationSpec, len(d.SealedSecretKey) > 0); envbackup.HasError(findings) {
 		return nil, envbackup.Invalid(findings...)
 	}
 	if err := s.Store.CreateDestination(ctx, &d); err != nil {
@@ -75,7 +77,7 @@ func (s *server) updateDestination(ctx context.Context, in *struct {
 	if err := s.seal(ctx, &d, in.Body); err != nil {
 		return nil, err
 	}
-	findings := checkDestination(d)
+	findings := s.checkDestination(d.DestinationSpec, len(d.SealedSecretKey) > 0)
 	if d.Name != before.Name {
 		findings = append(findings, fixedName("destination", before.Name, d.Name))
 	}
@@ -92,13 +94,11 @@ func (s *server) updateDestination(ctx context.Context, in *struct {
 	}
 	s.audit(ctx, "update", "destination", d.Name, "")
 	body := destinationDoc(d)
-	if place(before) != place(d) {
-		body.Findings = append(body.Findings, envbackup.Finding{
-			Severity: envbackup.SeverityWarning, Rule: "destination-moved", Summary: "Destination moves",
-			Detail: fmt.Sprintf("Backups of %q have gone to %s and go to %s from now on. Those at the old place stay there; "+
-				"this daemon can no longer restore or remove them.", d.Name, place(before), place(d)),
-		})
+	moved, err := s.moved(ctx, before, d.DestinationSpec)
+	if err != nil {
+		return nil, err
 	}
+	body.Findings = append(body.Findings, moved...)
 	body.Findings = append(body.Findings, s.probe(ctx, d)...)
 	return &doc[wire.Destination]{etagOf(d.Version), body}, nil
 }
@@ -151,24 +151,44 @@ func (s *server) seal(ctx context.Context, d *envbackup.Destination, in wire.Des
 	return seal(in.RecoveryPassword, &d.SealedRecoveryPassword, &d.RecoveryVersion, in.RecoveryPasswordVer)
 }
 
-// place is where backups go, for people and for comparison.
-func place(d envbackup.Destination) string {
-	switch {
-	case d.S3 != nil:
-		p := "s3:" + d.S3.Bucket + "/" + strings.Trim(d.S3.Prefix, "/")
-		if d.S3.Endpoint != "" {
-			p += " at " + d.S3.Endpoint
+func (s *server) preflightDestination(ctx context.Context, in *struct{ Body wire.DestinationPreflight }) (*plain[wire.Findings], error) {
+	spec := in.Body.Destination
+	findings := s.checkDestination(spec, in.Body.SecretAccessKeySet)
+	if in.Body.ID != "" {
+		before, err := s.Store.Destination(ctx, in.Body.ID)
+		switch {
+		case envbackup.CodeOf(err) == envbackup.CodeNotFound: // deleted behind Terraform's back: then it is a new one
+		case err != nil:
+			return nil, err
+		default:
+			if spec.Name != before.Name {
+				findings = append(findings, fixedName("destination", before.Name, spec.Name))
+			}
+			moved, err := s.moved(ctx, before, spec)
+			if err != nil {
+				return nil, err
+			}
+			findings = append(findings, moved...)
 		}
-		return p
-	case d.Local != nil:
-		return d.Local.Path
-	default:
-		return ""
 	}
+	return &plain[wire.Findings]{wire.Findings{Findings: some(findings)}}, nil
+}
+
+// moved warns of the backups that an edit leaves behind.
+func (s *server) moved(ctx context.Context, before envbackup.Destination, after envbackup.DestinationSpec) ([]envbackup.Finding, error) {
+	_, _, n, err := s.Store.Backups(ctx, envbackup.BackupFilter{Destination: before.Name}, envbackup.Page{Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	if f, ok := preflight.Moved(before.DestinationSpec, after, n); ok {
+		return []envbackup.Finding{f}, nil
+	}
+	return nil, nil
 }
 
 // checkDestination returns what is wrong with a destination, in a fixed order.
-func checkDestination(d envbackup.Destination) []envbackup.Finding {
+// secret says whether it has a secret access key.
+func (s *server) checkDestination(d envbackup.DestinationSpec, secret bool) []envbackup.Finding {
 	var findings []envbackup.Finding
 	report := func(path, summary, format string, args ...any) {
 		findings = append(findings, envbackup.Finding{
@@ -187,11 +207,14 @@ func checkDestination(d envbackup.Destination) []envbackup.Finding {
 		if problem := absolute(d.Local.Path); problem != "" {
 			report("local.path", "Invalid path", "%s", problem)
 		}
-		if len(d.SealedSecretKey) > 0 {
+		if secret {
 			report("s3.secret_access_key_wo", "Secret has no use", "A local directory takes no secret access key.")
 		}
 	default:
-		checkS3(*d.S3, len(d.SealedSecretKey) > 0, report)
+		checkS3(*d.S3, secret, report)
+		if err := allowed(s.AllowEndpoint, d.S3.Endpoint); err != nil {
+			findings = append(findings, notAllowed("s3.endpoint", "Endpoint is not allowed", err))
+		}
 	}
 	if d.BandwidthLimit < 0 {
 		report("bandwidth_limit", "Invalid bandwidth limit", "It is in bytes a second and cannot be negative; 0 is unlimited.")

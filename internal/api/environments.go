@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/exclude"
@@ -18,6 +19,7 @@ func (s *server) environmentRoutes() {
 	const tag = "environments"
 	handle(s, route{http.MethodGet, "/environments", "list-environments", "List environments", tag, envbackup.RoleViewer, 0}, s.listEnvironments)
 	handle(s, route{http.MethodPost, "/environments", "create-environment", "Create an environment", tag, envbackup.RoleOperator, http.StatusCreated}, s.createEnvironment)
+	handle(s, route{http.MethodPost, "/environments/preflight", "preflight-environment", "Say what would be said about an environment; changes nothing", tag, envbackup.RoleViewer, 0}, s.preflightEnvironment)
 	handle(s, route{http.MethodGet, "/environments/{id}", "get-environment", "Show an environment", tag, envbackup.RoleViewer, 0}, s.getEnvironment)
 	handle(s, route{http.MethodPut, "/environments/{id}", "update-environment", "Replace an environment", tag, envbackup.RoleOperator, 0}, s.updateEnvironment)
 	handle(s, route{http.MethodDelete, "/environments/{id}", "delete-environment", "Delete an environment; its backups stay", tag, envbackup.RoleOperator, 0}, s.deleteEnvironment)
@@ -41,7 +43,10 @@ func (s *server) getEnvironment(ctx context.Context, in *Keyed) (*doc[wire.Envir
 
 func (s *server) createEnvironment(ctx context.Context, in *struct{ Body wire.EnvironmentInput }) (*made[wire.Environment], error) {
 	e := envbackup.Environment{Meta: envbackup.Meta{Owner: in.Body.Owner}, EnvironmentSpec: in.Body.EnvironmentSpec}
-	findings := s.checkEnvironment(e.EnvironmentSpec)
+	findings, err := s.findEnvironment(ctx, e.EnvironmentSpec, nil, false)
+	if err != nil {
+		return nil, err
+	}
 	if envbackup.HasError(findings) {
 		return nil, envbackup.Invalid(findings...)
 	}
@@ -66,9 +71,9 @@ func (s *server) updateEnvironment(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	findings := s.checkEnvironment(in.Body.EnvironmentSpec)
-	if in.Body.Name != e.Name {
-		findings = append(findings, fixedName("environment", e.Name, in.Body.Name))
+	findings, err := s.findEnvironment(ctx, in.Body.EnvironmentSpec, &e, false)
+	if err != nil {
+		return nil, err
 	}
 	if envbackup.HasError(findings) {
 		return nil, envbackup.Invalid(findings...)
@@ -97,6 +102,98 @@ func (s *server) deleteEnvironment(ctx context.Context, in *Versioned) (*none, e
 	}
 	s.audit(ctx, "delete", "environment", e.Name, "")
 	return nil, nil
+}
+
+func (s *server) preflightEnvironment(ctx context.Context, in *struct{ Body wire.EnvironmentPreflight }) (*plain[wire.Findings], error) {
+	var old *envbackup.Environment
+	if in.Body.ID != "" {
+		e, err := s.Store.Environment(ctx, in.Body.ID)
+		switch {
+		case err == nil:
+			old = &e
+		case envbackup.CodeOf(err) != envbackup.CodeNotFound: // deleted behind Terraform's back: then it is a new one
+			return nil, err
+		}
+	}
+	findings, err := s.findEnvironment(ctx, in.Body.Environment, old, true)
+	if err != nil {
+		return nil, err
+	}
+	return &plain[wire.Findings]{wire.Findings{Findings: some(findings)}}, nil
+}
+
+// some is [] in JSON where there is nothing, never null.
+func some(findings []envbackup.Finding) []envbackup.Finding {
+	if findings == nil {
+		return []envbackup.Finding{}
+	}
+	return findings
+}
+
+// findEnvironment says all that is to be said about an environment that is new,
+// or replaces old. In a plan, what may be there by the time of the apply is a
+// warning.
+func (s *server) findEnvironment(ctx context.Context, spec envbackup.EnvironmentSpec, old *envbackup.Environment, plan bool) ([]envbackup.Finding, error) {
+	findings := s.checkEnvironment(spec)
+	if old != nil && old.Name != spec.Name {
+		findings = append(findings, fixedName("environment", old.Name, spec.Name))
+	}
+	// One that was accepted once and is down now is no reason to refuse another
+	// change.
+	if old == nil || old.Worker != spec.Worker {
+		worker, err := s.checkWorker(ctx, spec.Worker)
+		if err != nil {
+			return nil, err
+		}
+		if worker != nil && plan {
+			worker.Severity, worker.Rule = envbackup.SeverityWarning, ruleNotFound
+			worker.Detail += " Apply refuses it as long as it is not there."
+		}
+		if worker != nil {
+			findings = append(findings, *worker)
+		}
+	}
+	slices.SortStableFunc(findings, bySeverity)
+	return findings, nil
+}
+
+// checkWorker returns an error for a worker that nobody knows: no daemon of that
+// name runs on this state, and no environment is pinned to it.
+func (s *server) checkWorker(ctx context.Context, name string) (*envbackup.Finding, error) {
+	if name == "" || name == s.Worker {
+		return nil, nil
+	}
+	known, err := s.Store.Workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(known, s.Worker) {
+		known = append(known, s.Worker)
+	}
+	if slices.Contains(known, name) {
+		return nil, nil
+	}
+	others, _, err := s.Store.Environments(ctx, envbackup.Page{Limit: 1000})
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(others, func(e envbackup.Environment) bool { return e.Worker == name }) {
+		return nil, nil
+	}
+	detail := fmt.Sprintf("No daemon named %q works here", name)
+	switch {
+	case len(known) == 1:
+		detail += fmt.Sprintf("; the only one is %q.", known[0])
+	case len(known) <= 10:
+		detail += fmt.Sprintf("; there are %s.", quoted(known, ", "))
+	default:
+		detail += "."
+	}
+	if likely := nearest(name, known); len(likely) > 0 {
+		detail += fmt.Sprintf(" Did you mean %s?", quoted(likely, " or "))
+	}
+	detail += fmt.Sprintf(" Leave worker out to let any of them read the environment, or first start a daemon on the same database with --worker %s.", name)
+	return &envbackup.Finding{Severity: envbackup.SeverityError, Path: "worker", Summary: "Worker does not exist", Detail: detail}, nil
 }
 
 // fixedName refuses what would leave backups behind under the old name: the
@@ -131,8 +228,8 @@ func (s *server) checkEnvironment(spec envbackup.EnvironmentSpec) []envbackup.Fi
 		}
 		if problem := absolute(source.Path); problem != "" {
 			report(at+".path", "Invalid path", "%s", problem)
-		} else if err := allowed(s.AllowRead, source.Path); err != nil {
-			findings = append(findings, notAllowed(at+".path", err))
+		} else if err := s.allowedRead(spec.Worker, source.Path); err != nil {
+			findings = append(findings, notAllowed(at+".path", "Path is not allowed", err))
 		}
 		for i, pattern := range source.Exclude {
 			if err := exclude.Validate(pattern); err != nil {
@@ -157,6 +254,15 @@ func absolute(p string) string {
 	}
 }
 
+// allowedRead asks the allow-list about a source. What another worker may read
+// is in that one's own list, and it has the last word when it reads.
+func (s *server) allowedRead(worker, path string) error {
+	if worker != "" && worker != s.Worker {
+		return nil
+	}
+	return allowed(s.AllowRead, path)
+}
+
 // allowed asks an allow-list; a daemon without one refuses nothing here, and
 // its runner has the last word.
 func allowed(list func(string) error, p string) error {
@@ -166,8 +272,9 @@ func allowed(list func(string) error, p string) error {
 	return list(p)
 }
 
-func notAllowed(at string, err error) envbackup.Finding {
-	f := envbackup.Finding{Severity: envbackup.SeverityError, Path: at, Summary: "Path is not allowed", Detail: err.Error() + "."}
+func notAllowed(at, summary string, err error) envbackup.Finding {
+	detail := err.Error()
+	f := envbackup.Finding{Severity: envbackup.SeverityError, Path: at, Summary: summary, Detail: strings.ToUpper(detail[:1]) + detail[1:] + "."}
 	var e *envbackup.Error
 	if errors.As(err, &e) && e.Hint != "" {
 		f.Detail += " " + e.Hint

@@ -19,6 +19,7 @@ func FuzzDecoder(f *testing.F) {
 	paths := []string{
 		"/api/v1/environments", "/api/v1/destinations", "/api/v1/schedules", "/api/v1/schedules/preflight",
 		"/api/v1/schedules/none/run", "/api/v1/restores", "/api/v1/tokens", "/api/v1/key",
+		"/api/v1/environments/preflight", "/api/v1/destinations/preflight",
 	}
 	for i, seed := range []string{
 		`{"name":"shop","files":{"app":{"path":"/srv/app","exclude":["*.tmp","[a"]}}}`,

@@ -68,7 +68,9 @@ GET /api/v1/version viewer
 POST /api/v1/backups/{id}/hold operator
 POST /api/v1/backups/{id}/release operator
 POST /api/v1/destinations operator
+POST /api/v1/destinations/preflight viewer
 POST /api/v1/environments operator
+POST /api/v1/environments/preflight viewer
 POST /api/v1/key admin
 POST /api/v1/restores operator
 POST /api/v1/restores/{id}/cancel operator

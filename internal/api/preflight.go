@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
@@ -34,6 +33,9 @@ type proposed struct {
 	plan                bool
 	plannedEnvironments []string
 	plannedDestinations []string
+	// withoutRecovery are those of plannedDestinations that get no recovery
+	// password.
+	withoutRecovery []string
 }
 
 // checked is what came of it. The ids are complete unless a finding says
@@ -49,6 +51,7 @@ func (s *server) preflight(ctx context.Context, in *struct{ Body wire.Preflight 
 	p := proposed{
 		spec: in.Body.Schedule, plan: true,
 		plannedEnvironments: in.Body.PlannedEnvironments, plannedDestinations: in.Body.PlannedDestinations,
+		withoutRecovery: in.Body.PlannedWithoutRecovery,
 	}
 	if in.Body.ID != "" {
 		old, err := s.Store.Schedule(ctx, in.Body.ID)
@@ -63,10 +66,7 @@ func (s *server) preflight(ctx context.Context, in *struct{ Body wire.Preflight 
 	if err != nil {
 		return nil, err
 	}
-	body := wire.PreflightResult{Findings: c.findings, Removals: c.removals}
-	if body.Findings == nil {
-		body.Findings = []envbackup.Finding{}
-	}
+	body := wire.PreflightResult{Findings: some(c.findings), Removals: c.removals}
 	f, err := s.forecasts.of(p.spec)
 	if err != nil {
 		return nil, err
@@ -97,9 +97,7 @@ func (s *server) check(ctx context.Context, p proposed) (checked, error) {
 		return c, err
 	}
 	c.findings = append(pure, c.findings...)
-	slices.SortStableFunc(c.findings, func(a, b envbackup.Finding) int {
-		return rank(a.Severity) - rank(b.Severity)
-	})
+	slices.SortStableFunc(c.findings, bySeverity)
 	return c, nil
 }
 
@@ -196,165 +194,12 @@ func outlookDoc(o preflight.Outlook) *wire.Outlook {
 	}
 }
 
+// bySeverity puts errors first.
+func bySeverity(a, b envbackup.Finding) int { return rank(a.Severity) - rank(b.Severity) }
+
 func rank(s envbackup.Severity) int {
 	if s == envbackup.SeverityError {
 		return 0
 	}
 	return 1
-}
-
-// resolve turns names into ids and says which do not exist.
-func (s *server) resolve(ctx context.Context, p proposed, c *checked) error {
-	if envbackup.CheckName("", p.spec.Environment) == nil {
-		e, err := s.Store.Environment(ctx, p.spec.Environment)
-		switch {
-		case err == nil:
-			c.environmentID = e.ID
-		case envbackup.CodeOf(err) != envbackup.CodeNotFound:
-			return err
-		case !p.plan || !slices.Contains(p.plannedEnvironments, p.spec.Environment):
-			known, err := s.environmentNames(ctx)
-			if err != nil {
-				return err
-			}
-			c.unknown(p, "environment", "Environment does not exist", p.spec.Environment, known, "envbackup_environment.NAME.name")
-		}
-	}
-	var shutAt []int
-	for i, name := range p.spec.Destinations {
-		if envbackup.CheckName("", name) != nil {
-			continue
-		}
-		path := fmt.Sprintf("destinations[%d]", i)
-		d, err := s.Store.Destination(ctx, name)
-		switch {
-		case err == nil:
-			c.destinationIDs = append(c.destinationIDs, d.ID)
-			shut, err := s.onlyWeCanOpen(ctx, d, c.environmentID)
-			if err != nil {
-				return err
-			}
-			if shut {
-				shutAt = append(shutAt, i)
-			}
-		case envbackup.CodeOf(err) != envbackup.CodeNotFound:
-			return err
-		case !p.plan || !slices.Contains(p.plannedDestinations, name):
-			known, err := s.destinationNames(ctx)
-			if err != nil {
-				return err
-			}
-			c.unknown(p, path, "Destination does not exist", name, known, "envbackup_destination.NAME.name")
-		}
-	}
-	for _, i := range shutAt {
-		c.warn(p, ruleNoRecovery, fmt.Sprintf("destinations[%d]", i), "Only this daemon can open the backups",
-			"The destination has no recovery password, and the password of the repository was never shown: if this daemon's host is lost, "+
-				"so are the backups. Set recovery_password_wo on the destination, or keep what this prints: envbackup key show "+
-				"--environment %s --destination %s.", p.spec.Environment, p.spec.Destinations[i])
-	}
-	return s.nameTaken(ctx, p, c)
-}
-
-// onlyWeCanOpen reports that the repository of an environment at a destination
-// has, or will have, a password that nobody else knows.
-func (s *server) onlyWeCanOpen(ctx context.Context, d envbackup.Destination, environmentID string) (bool, error) {
-	if len(d.SealedRecoveryPassword) > 0 {
-		return false, nil
-	}
-	if environmentID == "" {
-		return true, nil
-	}
-	r, err := s.Store.Repository(ctx, d.ID, environmentID)
-	switch envbackup.CodeOf(err) {
-	case "":
-		return r.KeyShownAt.IsZero(), nil
-	case envbackup.CodeNotFound: // the first run makes it
-		return true, nil
-	default:
-		return false, err
-	}
-}
-
-// nameTaken says so where a new schedule has the name of one that exists.
-func (s *server) nameTaken(ctx context.Context, p proposed, c *checked) error {
-	if envbackup.CheckName("", p.spec.Name) != nil || c.environmentID == "" {
-		return nil
-	}
-	taken, err := s.Store.Schedule(ctx, p.spec.Reference())
-	if envbackup.CodeOf(err) == envbackup.CodeNotFound {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if p.old != nil && p.old.ID == taken.ID {
-		return nil
-	}
-	by := "by a person"
-	if taken.Owner != "" {
-		by = "by " + taken.Owner
-	}
-	c.findings = append(c.findings, envbackup.Finding{
-		Severity: envbackup.SeverityError, Path: "name", Summary: "Schedule name already taken",
-		Detail: fmt.Sprintf("The daemon already has a schedule %q (%s), made %s on %s. Choose another name, or take it over: "+
-			"import it under the id %q.", taken.Reference(), taken.ID, by, taken.CreatedAt.UTC().Format("2006-01-02"), taken.Reference()),
-	})
-	return nil
-}
-
-// unknown reports a name that the daemon does not know.
-func (c *checked) unknown(p proposed, path, summary, name string, known []string, reference string) {
-	detail := fmt.Sprintf("The daemon does not know %q.", name)
-	if likely := nearest(name, known); len(likely) > 0 {
-		detail += fmt.Sprintf(" Did you mean %s?", quoted(likely, " or "))
-	}
-	switch {
-	case len(known) == 0:
-		detail += " It knows none yet."
-	case len(known) <= 10:
-		detail += fmt.Sprintf(" It knows %s.", quoted(known, ", "))
-	}
-	detail += fmt.Sprintf(" To create it in the same apply, refer to it: %s.", reference)
-	if p.plan {
-		c.warn(p, ruleNotFound, path, summary, "%s", detail)
-		return
-	}
-	c.findings = append(c.findings, envbackup.Finding{
-		Severity: envbackup.SeverityError, Path: path, Summary: summary, Detail: detail,
-	})
-}
-
-func (c *checked) warn(p proposed, rule, path, summary, format string, args ...any) {
-	if slices.Contains(p.spec.LintIgnore, rule) {
-		return
-	}
-	c.findings = append(c.findings, envbackup.Finding{
-		Severity: envbackup.SeverityWarning, Rule: rule, Path: path, Summary: summary,
-		Detail: fmt.Sprintf(format, args...) + fmt.Sprintf(" Silence it with lint_ignore = [%q].", rule),
-	})
-}
-
-func quoted(names []string, between string) string {
-	out := make([]string, len(names))
-	for i, n := range names {
-		out[i] = fmt.Sprintf("%q", n)
-	}
-	return strings.Join(out, between)
-}
-
-func (s *server) environmentNames(ctx context.Context) ([]string, error) {
-	items, _, err := s.Store.Environments(ctx, envbackup.Page{Limit: 1000})
-	if err != nil {
-		return nil, err
-	}
-	return convert(items, func(e envbackup.Environment) string { return e.Name }), nil
-}
-
-func (s *server) destinationNames(ctx context.Context) ([]string, error) {
-	items, _, err := s.Store.Destinations(ctx, envbackup.Page{Limit: 1000})
-	if err != nil {
-		return nil, err
-	}
-	return convert(items, func(d envbackup.Destination) string { return d.Name }), nil
 }

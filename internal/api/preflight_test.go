@@ -54,6 +54,10 @@ func TestPreflight(t *testing.T) {
 			},
 			[]string{},
 		},
+		"several names are one finding": {
+			wire.Preflight{Schedule: quiet(func(s *envbackup.ScheduleSpec) { s.Destinations = []string{"disc", "disk", "nas"} })},
+			[]string{"warning destinations: Destination does not exist"},
+		},
 		"lint_ignore silences what the daemon finds": {
 			wire.Preflight{Schedule: quiet(func(s *envbackup.ScheduleSpec) {
 				s.Environment, s.LintIgnore = "shopp", append(s.LintIgnore, "not-found")
@@ -83,6 +87,31 @@ func TestPreflight(t *testing.T) {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A destination that the same plan makes, or changes, is judged by what it will
+// be.
+func TestPreflightKnowsThePlannedRecoveryPasswords(t *testing.T) {
+	t.Parallel()
+	s, sch := shop(t)
+	spec := sch.ScheduleSpec
+	spec.Destinations = []string{"disk", "new", "other"}
+	in := wire.Preflight{ID: sch.ID, Schedule: spec, PlannedDestinations: []string{"disk", "new", "other"}}
+	if got := brief(ask(t, s, in).Findings); len(got) != 0 {
+		t.Errorf("all get a password: %q", got)
+	}
+	in.PlannedWithoutRecovery = []string{"new", "other"}
+	got := ask(t, s, in).Findings
+	if diff := cmp.Diff([]string{"warning destinations: Only this daemon can open the backups"}, brief(got)); diff != "" {
+		t.Fatalf("two get none (-want +got):\n%s", diff)
+	}
+	if !strings.HasPrefix(got[0].Detail, `Each of "new", "other" has no recovery password`) {
+		t.Errorf("detail = %q", got[0].Detail)
+	}
+	in.PlannedWithoutRecovery = []string{"other"}
+	if diff := cmp.Diff([]string{"warning destinations[2]: Only this daemon can open the backups"}, brief(ask(t, s, in).Findings)); diff != "" {
+		t.Errorf("one gets none (-want +got):\n%s", diff)
 	}
 }
 

@@ -107,7 +107,7 @@ func (s *server) checkRestore(in wire.RestoreRequest) []envbackup.Finding {
 	if problem := absolute(in.Target); problem != "" {
 		report("target", "Invalid path", problem)
 	} else if err := allowed(s.AllowRestore, in.Target); err != nil {
-		findings = append(findings, notAllowed("target", err))
+		findings = append(findings, notAllowed("target", "Path is not allowed", err))
 	}
 	var bad *exclude.PatternError
 	if _, err := exclude.Compile(in.Include); errors.As(err, &bad) {

@@ -80,6 +80,12 @@ func (c *Client) CreateEnvironment(ctx context.Context, in wire.EnvironmentInput
 	return post[wire.Environment](ctx, c, "/environments", in)
 }
 
+// PreflightEnvironment returns what would be said about an environment; wrong
+// input is an answer with findings here, not an error.
+func (c *Client) PreflightEnvironment(ctx context.Context, in wire.EnvironmentPreflight) (wire.Findings, error) {
+	return post[wire.Findings](ctx, c, "/environments/preflight", in)
+}
+
 // UpdateEnvironment replaces an environment. A non-zero ifVersion that is no longer its
 // version is CodeStale, and nothing is written.
 func (c *Client) UpdateEnvironment(ctx context.Context, key string, in wire.EnvironmentInput, ifVersion int64) (wire.Environment, error) {
@@ -105,6 +111,11 @@ func (c *Client) Destination(ctx context.Context, key string) (wire.Destination,
 // CreateDestination makes a destination; a name that is taken is CodeConflict.
 func (c *Client) CreateDestination(ctx context.Context, in wire.DestinationInput) (wire.Destination, error) {
 	return post[wire.Destination](ctx, c, "/destinations", in)
+}
+
+// PreflightDestination is PreflightEnvironment for a destination.
+func (c *Client) PreflightDestination(ctx context.Context, in wire.DestinationPreflight) (wire.Findings, error) {
+	return post[wire.Findings](ctx, c, "/destinations/preflight", in)
 }
 
 // UpdateDestination replaces a destination. A non-zero ifVersion that is no longer its

@@ -70,6 +70,8 @@ func TestEveryOperationHasAMethod(t *testing.T) {
 	c := connect(t, client.Config{Endpoint: url, Token: secret.New(s.Admin)})
 	ctx := t.Context()
 
+	same(t, "findings about an environment", len(ok(c.PreflightEnvironment(ctx, wire.EnvironmentPreflight{Environment: envbackup.EnvironmentSpec{Name: "shop"}})).Findings), 1)
+	same(t, "findings about a destination", len(ok(c.PreflightDestination(ctx, wire.DestinationPreflight{Destination: envbackup.DestinationSpec{Name: "disk"}})).Findings), 1)
 	env := ok(c.CreateEnvironment(ctx, wire.EnvironmentInput{EnvironmentSpec: envbackup.EnvironmentSpec{
 		Name: "shop", Files: map[string]envbackup.FilesSource{"app": {Path: "/srv/shop"}},
 	}}))

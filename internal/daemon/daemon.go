@@ -134,7 +134,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	handler := api.New(api.Deps{
 		Store: d.store, Scheduler: d.scheduler, Queue: d.queue, Vault: d.vault, Pruner: d.runner,
 		Limits: c.Limits, Version: c.Version, Worker: c.Worker, DevMode: c.Dev,
-		AllowRead: read.check, AllowRestore: restore.check,
+		AllowRead: read.check, AllowRestore: restore.check, AllowEndpoint: endpoints.check,
 		Metrics: newMetrics(d.store, work, d.log), OpenMetrics: c.OpenMetrics, Log: d.log,
 	})
 	d.server, err = listen(c, handler)

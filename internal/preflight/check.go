@@ -311,7 +311,7 @@ func Rules() []string {
 
 // rulesOfOthers are warnings that the daemon adds to a schedule's findings
 // because they need to know more than a proposal.
-var rulesOfOthers = []string{"destination-moved", "object-lock-longer", "recovery-key-missing", "not-found"}
+var rulesOfOthers = []string{RuleMoved, "object-lock-longer", "recovery-key-missing", "not-found"}
 
 // quote shows what a person wrote on one line.
 func quote(text string) string {

@@ -37,7 +37,10 @@ type fakeDaemon struct {
 	requests     map[string]int // by "METHOD /path"
 	// findings are what preflight answers beyond the offline ones.
 	findings []envbackup.Finding
-	backups  int64
+	// thingFindings are what it answers about "environments" and
+	// "destinations".
+	thingFindings map[string][]envbackup.Finding
+	backups       int64
 	// spell rewrites what schedules are stored with.
 	spell func(*envbackup.ScheduleSpec)
 }
@@ -85,6 +88,11 @@ func newFakeDaemon(t testing.TB) *fakeDaemon {
 		},
 		func(e wire.Schedule) (wire.Meta, string) { return e.Meta, e.Reference() },
 		func(items []wire.Schedule) any { return wire.SchedulePage{Items: items} })
+	for _, kind := range []string{"environments", "destinations"} {
+		route("POST "+root+"/"+kind+"/preflight", func(*http.Request) (any, error) {
+			return wire.Findings{Findings: append([]envbackup.Finding{}, d.thingFindings[kind]...)}, nil
+		})
+	}
 	route("POST "+root+"/schedules/preflight", func(r *http.Request) (any, error) {
 		var in wire.Preflight
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {

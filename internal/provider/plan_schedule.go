@@ -124,6 +124,9 @@ func (r *scheduleResource) preflight(ctx context.Context, m scheduleModel, id st
 		if r.session.plans("destination", name) {
 			in.PlannedDestinations = append(in.PlannedDestinations, name)
 		}
+		if r.session.plans(withoutRecovery, name) {
+			in.PlannedWithoutRecovery = append(in.PlannedWithoutRecovery, name)
+		}
 	}
 	result, err := r.session.client.Preflight(ctx, in)
 	if err != nil {

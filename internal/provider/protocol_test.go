@@ -358,25 +358,6 @@ func TestLateScheduleWarns(t *testing.T) {
 	wantSaid(t, resp.Diagnostics, `warning AttributeName("cron"): No good backup within the expected time`)
 }
 
-// TestMovedDestinationWarns: another bucket, prefix or directory leaves
-// backups behind; another storage class or secret does not.
-func TestMovedDestinationWarns(t *testing.T) {
-	t.Parallel()
-	w := wire6(t)
-	place := w.typeOf("envbackup_destination").(tftypes.Object).AttributeTypes["s3"]
-	destination := func(prefix, class string) tftypes.Value {
-		return w.resource(t, "envbackup_destination", map[string]tftypes.Value{
-			"id": text("dst_1"), "name": text("primary"),
-			"s3": object(t, place, map[string]tftypes.Value{"bucket": text("acme"), "prefix": text(prefix), "storage_class": text(class)}),
-		})
-	}
-	before := destination("old", "STANDARD")
-	_, diags := w.plan(t, "envbackup_destination", &before, destination("new", "STANDARD"))
-	wantSaid(t, diags, `warning AttributeName("s3"): Destination moves`)
-	_, diags = w.plan(t, "envbackup_destination", &before, destination("old", "STANDARD_IA"))
-	wantSaid(t, diags)
-}
-
 // TestUnknownEndpoint: a daemon that only apply will know is one warning, and
 // the plan goes on with what needs none; a data source says what to write.
 func TestUnknownEndpoint(t *testing.T) {

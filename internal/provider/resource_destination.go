@@ -63,24 +63,32 @@ func (m destinationModel) secretVersion() types.Int64 {
 	return m.S3.SecretVersion
 }
 
-// input is what the daemon is told. The secrets come from the configuration:
-// plan and state never hold them. state is nil on creation.
-func (m destinationModel) input(ctx context.Context, owner string, config tfsdk.Config, state *destinationModel) (wire.DestinationInput, diag.Diagnostics) {
-	in := wire.DestinationInput{Owner: owner, DestinationSpec: envbackup.DestinationSpec{
+// spec is what the configuration says but for its secrets.
+func (m destinationModel) spec() envbackup.DestinationSpec {
+	spec := envbackup.DestinationSpec{
 		Name: m.Name.ValueString(), BandwidthLimit: m.BandwidthLimit.ValueInt64(), VerifyWrites: m.VerifyWrites.ValueString(),
-	}}
-	var key, recovery types.String
-	var diags diag.Diagnostics
+	}
 	if m.Local != nil {
-		in.Local = &envbackup.LocalPlace{Path: m.Local.Path.ValueString()}
+		spec.Local = &envbackup.LocalPlace{Path: m.Local.Path.ValueString()}
 	}
 	if m.S3 != nil {
-		in.S3 = &envbackup.S3Place{
+		spec.S3 = &envbackup.S3Place{
 			Bucket: m.S3.Bucket.ValueString(), Region: m.S3.Region.ValueString(), Prefix: m.S3.Prefix.ValueString(),
 			Endpoint: m.S3.Endpoint.ValueString(), ForcePathStyle: m.S3.ForcePathStyle.ValueBool(),
 			StorageClass: m.S3.StorageClass.ValueString(), SSEKMSKeyID: m.S3.SSEKMSKeyID.ValueString(),
 			RoleARN: m.S3.RoleARN.ValueString(), AccessKeyID: m.S3.AccessKeyID.ValueString(),
 		}
+	}
+	return spec
+}
+
+// input is what the daemon is told. The secrets come from the configuration:
+// plan and state never hold them. state is nil on creation.
+func (m destinationModel) input(ctx context.Context, owner string, config tfsdk.Config, state *destinationModel) (wire.DestinationInput, diag.Diagnostics) {
+	in := wire.DestinationInput{Owner: owner, DestinationSpec: m.spec()}
+	var key, recovery types.String
+	var diags diag.Diagnostics
+	if m.S3 != nil {
 		diags.Append(config.GetAttribute(ctx, path.Root("s3").AtName("secret_access_key_wo"), &key)...)
 	}
 	diags.Append(config.GetAttribute(ctx, path.Root("recovery_password_wo"), &recovery)...)
@@ -150,20 +158,6 @@ func versionOrNull(version int64) types.Int64 {
 		return types.Int64Null()
 	}
 	return types.Int64Value(version)
-}
-
-// place is where the backups lie, in words; equal places are the same place.
-func (m destinationModel) place() string {
-	switch {
-	case m.S3 != nil && m.S3.Endpoint.ValueString() != "":
-		return fmt.Sprintf("bucket %q, prefix %q at %s", m.S3.Bucket.ValueString(), m.S3.Prefix.ValueString(), m.S3.Endpoint.ValueString())
-	case m.S3 != nil:
-		return fmt.Sprintf("bucket %q, prefix %q", m.S3.Bucket.ValueString(), m.S3.Prefix.ValueString())
-	case m.Local != nil:
-		return fmt.Sprintf("directory %q", m.Local.Path.ValueString())
-	default:
-		return "nowhere"
-	}
 }
 
 func (r *destinationResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
@@ -241,49 +235,37 @@ func (r *destinationResource) validateKeyPair(ctx context.Context, config tfsdk.
 	}
 }
 
-// ModifyPlan says at plan what apply would meet: a name that is taken, and
-// backups that a move leaves behind.
+// ModifyPlan says at plan what apply would meet: what Create and Update would
+// fail with, and backups that a move leaves behind.
 func (r *destinationResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if req.Plan.Raw.IsNull() {
+	name, ok := plannedName(ctx, req, &resp.Diagnostics)
+	if !ok {
 		return
 	}
-	var name types.String
-	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("name"), &name)...)
-	if resp.Diagnostics.HasError() || name.IsUnknown() {
-		return
+	var recovery types.Int64
+	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("recovery_password_wo_version"), &recovery)...)
+	r.session.plan("destination", name)
+	if recovery.IsNull() {
+		r.session.plan(withoutRecovery, name)
 	}
-	r.session.plan("destination", name.ValueString())
-	if !req.State.Raw.IsNull() {
-		r.warnMove(ctx, req, resp)
-		return
-	}
-	if !r.session.online(&resp.Diagnostics) {
-		return
-	}
-	if taken, ok := r.session.destinations.named(ctx, name.ValueString()); ok && !r.session.hasMet(taken.ID) {
-		addNameTaken(&resp.Diagnostics, "destination", taken.Name, taken.Name, taken.Meta)
-	}
-}
-
-// warnMove says what happens to the backups at the place that a destination
-// leaves.
-func (r *destinationResource) warnMove(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if req.Plan.Raw.Equal(req.State.Raw) || !req.Plan.Raw.IsFullyKnown() {
-		return
-	}
-	var before, after destinationModel
-	resp.Diagnostics.Append(req.State.Get(ctx, &before)...)
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &after)...)
-	if resp.Diagnostics.HasError() || before.place() == after.place() || !before.Name.Equal(after.Name) {
-		return
-	}
-	at := path.Root("s3")
-	if after.S3 == nil {
-		at = path.Root("local")
-	}
-	resp.Diagnostics.AddAttributeWarning(at, "Destination moves",
-		fmt.Sprintf("%q moves from %s to %s. The backups at the old place stay there, are listed as detached and are no longer pruned; "+
-			"new ones begin a new repository. Rule: destination-moved.", after.Name.ValueString(), before.place(), after.place()))
+	thingPlan{
+		kind: "destination", session: r.session,
+		taken: func(ctx context.Context, name string) (string, wire.Meta, bool) {
+			d, found := r.session.destinations.named(ctx, name)
+			return d.ID, d.Meta, found
+		},
+		preflight: func(ctx context.Context, id string) ([]envbackup.Finding, error) {
+			var m destinationModel
+			if diags := resp.Plan.Get(ctx, &m); diags.HasError() {
+				resp.Diagnostics.Append(diags...)
+				return nil, nil
+			}
+			said, err := r.session.client.PreflightDestination(ctx, wire.DestinationPreflight{
+				ID: id, Destination: m.spec(), SecretAccessKeySet: !m.secretVersion().IsNull(),
+			})
+			return said.Findings, err
+		},
+	}.modify(ctx, name, req, resp)
 }
 
 func (r *destinationResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {

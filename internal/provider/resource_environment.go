@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
-	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
@@ -123,23 +122,29 @@ func (r *environmentResource) Configure(_ context.Context, req resource.Configur
 	r.session = sessionOf(req.ProviderData, &resp.Diagnostics)
 }
 
-// ModifyPlan says at plan what Create would fail with: a name that is taken.
+// ModifyPlan says at plan what Create and Update would fail with.
 func (r *environmentResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if req.Plan.Raw.IsNull() {
+	name, ok := plannedName(ctx, req, &resp.Diagnostics)
+	if !ok {
 		return
 	}
-	var name types.String
-	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("name"), &name)...)
-	if resp.Diagnostics.HasError() || name.IsUnknown() {
-		return
-	}
-	r.session.plan("environment", name.ValueString())
-	if !req.State.Raw.IsNull() || !r.session.online(&resp.Diagnostics) {
-		return
-	}
-	if taken, ok := r.session.environments.named(ctx, name.ValueString()); ok && !r.session.hasMet(taken.ID) {
-		addNameTaken(&resp.Diagnostics, "environment", taken.Name, taken.Name, taken.Meta)
-	}
+	r.session.plan("environment", name)
+	thingPlan{
+		kind: "environment", session: r.session,
+		taken: func(ctx context.Context, name string) (string, wire.Meta, bool) {
+			e, found := r.session.environments.named(ctx, name)
+			return e.ID, e.Meta, found
+		},
+		preflight: func(ctx context.Context, id string) ([]envbackup.Finding, error) {
+			var m environmentModel
+			if diags := resp.Plan.Get(ctx, &m); diags.HasError() {
+				resp.Diagnostics.Append(diags...)
+				return nil, nil
+			}
+			said, err := r.session.client.PreflightEnvironment(ctx, wire.EnvironmentPreflight{ID: id, Environment: m.input("").EnvironmentSpec})
+			return said.Findings, err
+		},
+	}.modify(ctx, name, req, resp)
 }
 
 func (r *environmentResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {

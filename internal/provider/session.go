@@ -228,7 +228,11 @@ func (s *session) hasMet(id string) bool {
 	return s.met[id]
 }
 
-// plan remembers that this plan makes the environment or destination name.
+// withoutRecovery is the kind of those destinations in a plan that have no
+// recovery password.
+const withoutRecovery = "destination without recovery"
+
+// plan remembers that the environment or destination name is in this plan.
 func (s *session) plan(kind, name string) {
 	if s == nil {
 		return
@@ -241,7 +245,7 @@ func (s *session) plan(kind, name string) {
 	s.plannedNames[kind+"/"+name] = true
 }
 
-// plans reports whether this plan makes the environment or destination name.
+// plans reports whether the environment or destination name is in this plan.
 func (s *session) plans(kind, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,6 +21,16 @@ func (s *Store) Heartbeat(ctx context.Context, node, worker string) (alive bool,
 	return !stopped, nil
 }
 
+// Workers lists the names of the daemons that run on this database, sorted. One
+// that has just died is still among them.
+func (s *Store) Workers(ctx context.Context) ([]string, error) {
+	names, err := all(ctx, s.read, `SELECT DISTINCT worker FROM nodes WHERE NOT stopped ORDER BY worker`, nil, scanString)
+	if err != nil {
+		return nil, fmt.Errorf("list workers: %w", err)
+	}
+	return names, nil
+}
+
 // StopNode records that a node ended, so that what it left is taken over at
 // once.
 func (s *Store) StopNode(ctx context.Context, node string) error {

@@ -92,13 +92,16 @@ type ScheduleInput struct {
 
 // Preflight asks what would be said about a schedule. ID is the schedule that
 // an edit changes; empty for a new one. PlannedEnvironments and
-// PlannedDestinations are names that the same plan creates: their absence is
-// no finding.
+// PlannedDestinations are names that the same plan creates or changes: their
+// absence is no finding.
 type Preflight struct {
 	ID                  string                 `json:"id,omitempty"`
 	Schedule            envbackup.ScheduleSpec `json:"schedule"`
 	PlannedEnvironments []string               `json:"planned_environments,omitempty"`
 	PlannedDestinations []string               `json:"planned_destinations,omitempty"`
+	// PlannedWithoutRecovery are those of PlannedDestinations that get no
+	// recovery password.
+	PlannedWithoutRecovery []string `json:"planned_without_recovery,omitempty"`
 }
 
 // PreflightResult is the answer to Preflight.
@@ -109,6 +112,26 @@ type PreflightResult struct {
 	Outlook  *Outlook            `json:"outlook,omitempty"`
 	// Removals are the backups that the edit would remove.
 	Removals *Removals `json:"removals,omitempty"`
+}
+
+// EnvironmentPreflight asks what would be said about an environment. ID is the
+// one that an edit changes; empty for a new one.
+type EnvironmentPreflight struct {
+	ID          string                    `json:"id,omitempty"`
+	Environment envbackup.EnvironmentSpec `json:"environment"`
+}
+
+// DestinationPreflight asks what would be said about a destination. Its secret
+// is not sent, only whether it has one.
+type DestinationPreflight struct {
+	ID                 string                    `json:"id,omitempty"`
+	Destination        envbackup.DestinationSpec `json:"destination"`
+	SecretAccessKeySet bool                      `json:"secret_access_key_set,omitempty"`
+}
+
+// Findings is the answer to a preflight of an environment or a destination.
+type Findings struct {
+	Findings []envbackup.Finding `json:"findings"`
 }
 
 // Outlook is what a schedule does from now on, if every run succeeds.
