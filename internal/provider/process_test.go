@@ -67,7 +67,7 @@ type workspace struct {
 func newWorkspace(t *testing.T, config string) workspace {
 	t.Helper()
 	w := bareWorkspace(t)
-	w.write(t, "terraform {\n  required_providers {\n    envbackup = { source = \"envbackup/envbackup\" }\n  }\n}\n"+config)
+	w.rewrite(t, config)
 	w.run(t, "init", "-no-color")
 	return w
 }
@@ -108,6 +108,12 @@ func (w workspace) write(t *testing.T, config string) {
 	if err := os.WriteFile(filepath.Join(w.dir, "main.tf"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// rewrite replaces the configuration.
+func (w workspace) rewrite(t *testing.T, config string) {
+	t.Helper()
+	w.write(t, "terraform {\n  required_providers {\n    envbackup = { source = \"envbackup/envbackup\" }\n  }\n}\n"+config)
 }
 
 // try runs Terraform and returns what it printed and whether it succeeded.

@@ -330,6 +330,19 @@ func nodes(b *bench) {
 		return found
 	}
 	b.same("dead at once", []string(nil), dead(time.Hour))
+	workers := func() []string {
+		b.Helper()
+		names, err := b.s.Workers(ctx)
+		b.ok(err)
+		return names
+	}
+	if alive, err := b.s.Heartbeat(ctx, "node-0", "db0"); !alive || err != nil {
+		b.Errorf("Heartbeat() = %v, %v", alive, err)
+	}
+	b.same("workers", []string{"db0", "db1"}, workers())
+	b.ok(b.s.StopNode(ctx, "node-0"))
+	b.same("workers after one has stopped", []string{"db1"}, workers())
+	b.tx(func(tx *store.Tx) error { return tx.ForgetNode(ctx, "node-0") })
 	b.ok(b.s.StopNode(ctx, "node-1"))
 	b.same("dead after a stop", []string{"node-1"}, dead(time.Hour))
 	if alive, err := b.s.Heartbeat(ctx, "node-1", "db1"); alive || err != nil {
