@@ -11,6 +11,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/api/apitest"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/store"
 	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
 )
 
@@ -242,27 +243,66 @@ func TestPruneReportsEveryBackup(t *testing.T) {
 }
 
 // A schedule is late when its last good backup is older than the worst-case
-// gap and the timeout together.
+// gap and the timeout together; its health says why, in words that a plan can
+// show.
 func TestScheduleHealth(t *testing.T) {
 	t.Parallel()
 	s, sch := shop(t)
 	health := func() string {
+		t.Helper()
 		got, _ := must[wire.Schedule](t, s, request{method: "GET", path: "/api/v1/schedules/" + sch.ID})
 		return got.Health + ": " + got.HealthDetail
 	}
-	if got := health(); got != "new: it has no good backup yet" {
-		t.Errorf("fresh = %q", got)
+	want := func(when, words string) {
+		t.Helper()
+		if got := health(); got != words {
+			t.Errorf("%s = %q, want %q", when, got, words)
+		}
 	}
-	addBackups(t, s, sch, 1, time.Now())
-	if got := health(); got != "ok: " {
-		t.Errorf("with a backup = %q", got)
+	run := envbackup.Run{ScheduleID: sch.ID, Schedule: sch.Name, Environment: "shop", Trigger: envbackup.TriggerCreate, Nominal: s.Clock.Now()}
+	save := func(change func()) {
+		t.Helper()
+		if err := s.Store.Tx(t.Context(), func(tx *store.Tx) error {
+			change()
+			if run.ID == "" {
+				return tx.InsertRun(t.Context(), &run)
+			}
+			_, err := tx.SaveRun(t.Context(), run, run.JobID)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	s.Clock.Advance(30*time.Hour + 59*time.Minute)
-	if got := health(); got != "ok: " {
-		t.Errorf("within gap 25h and timeout 6h = %q", got)
-	}
+	want("fresh", "new: it has no good backup yet")
+	save(func() { run.State = envbackup.RunRunning })
+	want("in its first run", "new: it has no good backup yet; a run is running")
+	failure := &envbackup.Failure{Code: envbackup.CodeNotAllowed, Message: "the bucket refuses the key", Hint: "check the policy"}
+	save(func() { run.State, run.Failure = envbackup.RunQueued, failure })
+	want("between two attempts", "failed: it has no good backup yet; its run has failed so far and is tried again: the bucket refuses the key (check the policy)")
+	save(func() { run.State, run.FinishedAt = envbackup.RunFailed, s.Clock.Now() })
+	want("after its first run", "failed: it has no good backup yet; its last run failed less than a minute ago: the bucket refuses the key (check the policy)")
+	s.Clock.Advance(32 * time.Hour)
+	want("long after it", "late: it has had no good backup since its creation 32h ago; one should never take longer than 31h (25h between two runs and 6h for one)"+
+		"; its last run failed 32h ago: the bucket refuses the key (check the policy)")
+
+	addBackups(t, s, sch, 1, s.Clock.Now())
+	want("with a backup", "ok: ")
+	s.Clock.Advance(30*time.Hour + 58*time.Minute)
+	want("within gap 25h and timeout 6h", "ok: ")
 	s.Clock.Advance(5 * time.Minute)
-	if got := health(); !strings.HasPrefix(got, "late: its last good backup is 31h4m old") || !strings.Contains(got, "31h") {
-		t.Errorf("beyond them = %q", got)
+	want("beyond them", "late: its last good backup is 31h3m old; it should never be older than 31h (25h between two runs and 6h for one)"+
+		"; its last run failed 63h3m ago: the bucket refuses the key (check the policy)")
+	must[wire.Schedule](t, s, request{method: "POST", path: "/api/v1/schedules/" + sch.ID + "/pause"})
+	want("paused", "paused: no slot runs until it is resumed")
+}
+
+// Without any run a late schedule says where to look.
+func TestHealthWithoutRuns(t *testing.T) {
+	t.Parallel()
+	s, sch := shop(t)
+	s.Clock.Advance(100 * time.Hour)
+	got, _ := must[wire.Schedule](t, s, request{method: "GET", path: "/api/v1/schedules/" + sch.ID})
+	if got.Health != "late" || !strings.HasSuffix(got.HealthDetail, "; no run has been made since, so look whether the daemon was running") {
+		t.Errorf("%s: %s", got.Health, got.HealthDetail)
 	}
 }

@@ -52,36 +52,64 @@ func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.
 
 // health judges a schedule: it is late when its last good backup, or else its
 // creation, lies further back than the worst-case gap plus the timeout. A gap
-// of 0 is unknown or beyond measure, and nothing is ever late then.
+// of 0 is unknown or beyond measure, and nothing is ever late then. Without a
+// good backup it has failed once its last run has, and is new until then.
+//
+// The detail is for people: it names the age, the limit and the last error, and
+// goes on behind the schedule's name.
 func health(sch envbackup.Schedule, gap time.Duration, good *wire.Backup, last *wire.Run, now time.Time) (verdict, detail string) {
 	if sch.Paused {
 		return "paused", "no slot runs until it is resumed"
 	}
-	since, what := sch.CreatedAt, "it has no good backup since its creation"
+	since := sch.CreatedAt
 	if good != nil {
-		since, what = good.NominalAt, "its last good backup is"
+		since = good.NominalAt
 	}
-	age := now.Sub(since)
 	timeout := lengthOr(sch.Timeout, defaultTimeout)
-	late := gap > 0 && age > gap+timeout
+	age, limit := now.Sub(since), gap+timeout
+	late := gap > 0 && age > limit
+	limits := fmt.Sprintf("%s (%s between two runs and %s for one)", ageText(limit), ageText(gap), ageText(timeout))
 	switch {
 	case late && good != nil:
-		detail = fmt.Sprintf("%s %s old; it should never be older than %s", what, ageText(age), ageText(gap+timeout))
+		verdict, detail = "late", fmt.Sprintf("its last good backup is %s old; it should never be older than %s", ageText(age), limits)
 	case late:
-		detail = fmt.Sprintf("%s %s ago", what, ageText(age))
-	case good == nil:
-		detail = "it has no good backup yet"
-	}
-	if (late || good == nil) && last != nil && last.Failure != nil {
-		detail += "; its last run failed: " + last.Failure.Message
-	}
-	switch {
-	case late:
-		return "late", detail
-	case good == nil:
-		return "new", detail
-	default:
+		verdict, detail = "late", fmt.Sprintf("it has had no good backup since its creation %s ago; one should never take longer than %s", ageText(age), limits)
+	case good != nil:
 		return "ok", ""
+	case last != nil && (last.Failure != nil || last.State.Final()):
+		verdict, detail = "failed", "it has no good backup yet"
+	default:
+		verdict, detail = "new", "it has no good backup yet"
+	}
+	return verdict, detail + lastWords(verdict, good, last, now)
+}
+
+// lastWords says what the last run came to, where that explains a verdict.
+func lastWords(verdict string, good *wire.Backup, last *wire.Run, now time.Time) string {
+	switch {
+	case last == nil && verdict == "late":
+		return "; no run has been made since, so look whether the daemon was running"
+	case last == nil:
+		return ""
+	case last.Failure != nil:
+		at := last.CreatedAt
+		if last.FinishedAt != nil {
+			at = *last.FinishedAt
+		}
+		said := fmt.Sprintf("; its last run failed %s ago: %s", ageText(now.Sub(at)), last.Failure.Message)
+		if !last.State.Final() {
+			said = fmt.Sprintf("; its run has failed so far and is tried again: %s", last.Failure.Message)
+		}
+		if last.Failure.Hint != "" {
+			said += " (" + last.Failure.Hint + ")"
+		}
+		return said
+	case good != nil && last.ID == good.RunID:
+		return "; no run has been made since, so look whether the daemon was running"
+	case last.State.Final():
+		return fmt.Sprintf("; its last run, %s ago, was %s", ageText(now.Sub(last.CreatedAt)), last.State)
+	default:
+		return "; a run is " + string(last.State)
 	}
 }
 

@@ -94,7 +94,7 @@ func (d *schedulesDataSource) Schema(_ context.Context, _ datasource.SchemaReque
 					"next_run_at":     text("Next run, as RFC 3339; null while paused."),
 					"last_run_state":  text("State of the last run: `queued`, `running`, `succeeded`, `partial`, `failed` or `cancelled`; null before the first."),
 					"last_success_at": text("When the last good backup was complete; null for never."),
-					"health":          text("`ok`, `late` (the last good backup is older than it should be), `paused` or `new` (none yet)."),
+					"health":          text("`ok`, `late` (the last good backup is older than it should be), `paused`, `failed` (none yet, and the last run did not make one) or `new` (none yet)."),
 					"health_detail":   text("Why it is not `ok`."),
 				}},
 			},

@@ -166,14 +166,18 @@ func (r *scheduleResource) planDestroy(ctx context.Context, req resource.ModifyP
 	if err != nil || page.Total == 0 {
 		return // a courtesy: destroying does not depend on the answer
 	}
+	its, stay, are := "Its one backup", "stays and is", "is"
+	if page.Total > 1 {
+		its, stay, are = fmt.Sprintf("Its %d backups", page.Total), "stay and are", "are"
+	}
 	if m.OnDestroy.ValueString() == "delete" {
 		resp.Diagnostics.AddAttributeWarning(path.Root("on_destroy"), "Destroying deletes the backups",
-			fmt.Sprintf("%q has on_destroy = \"delete\": its %d backups are deleted for good.", m.reference(), page.Total))
+			fmt.Sprintf("%q has on_destroy = \"delete\". %s %s deleted for good.", m.reference(), its, are))
 		return
 	}
 	resp.Diagnostics.AddAttributeWarning(path.Root("name"), "Destroying keeps the backups",
-		fmt.Sprintf("No more backups of %q are taken. Its %d backups stay and are no longer pruned. "+
-			"List them with:  envbackup backups list --schedule %s", m.reference(), page.Total, m.reference()))
+		fmt.Sprintf("No more backups of %q are taken. %s %s no longer pruned. "+
+			"List them with:  envbackup backups list --schedule %s", m.reference(), its, stay, m.reference()))
 }
 
 // configKnown reports whether everything that comes from the configuration is

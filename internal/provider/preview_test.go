@@ -171,7 +171,7 @@ func TestChangePreviewAtTwoDestinations(t *testing.T) {
 	}
 	w := newWorkspace(t, config(`period = "90d"`))
 	w.run(t, "apply", "-no-color", "-auto-approve")
-	addHistory(t, d, map[string]int{"disk": 60, "nas": 41})
+	addHistory(t, d, time.Now(), map[string]int{"disk": 60, "nas": 41})
 
 	w.rewrite(t, config(`period = "40d"`))
 	out := w.run(t, "plan", "-no-color")
@@ -189,9 +189,9 @@ func TestChangePreviewAtTwoDestinations(t *testing.T) {
 		`together 20.0 GiB)`, `more than half of the good backups at "disk". If that is intended, add: acknowledge_removal = 59.`, `prune_grace (6h)`)
 }
 
-// addHistory gives the schedule a backup of 1 GiB a day at each destination, as
-// many as are said, which no run made.
-func addHistory(t *testing.T, d *daemontest.Daemon, days map[string]int) {
+// addHistory gives the schedule a backup of 1 GiB a day at each destination up
+// to newest, as many as are said, which no run made.
+func addHistory(t *testing.T, d *daemontest.Daemon, newest time.Time, days map[string]int) {
 	t.Helper()
 	state, err := store.Open(t.Context(), filepath.Join(d.Dir, "state.db"))
 	if err != nil {
@@ -206,7 +206,7 @@ func addHistory(t *testing.T, d *daemontest.Daemon, days map[string]int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newest := time.Now().UTC().Truncate(24 * time.Hour)
+	newest = newest.UTC().Truncate(24 * time.Hour)
 	for i, name := range schedule.Destinations {
 		for day := range days[name] {
 			at := newest.AddDate(0, 0, -day)
@@ -281,7 +281,7 @@ func TestMovedDestination(t *testing.T) {
 	if out := w.run(t, "plan", "-no-color"); strings.Contains(out, "Destination moves") {
 		t.Errorf("nothing is left behind, and it is said:\n%s", out)
 	}
-	addHistory(t, d, map[string]int{"disk": 2})
+	addHistory(t, d, time.Now(), map[string]int{"disk": 2})
 	words := fmt.Sprintf(`Backups of "disk" have gone to %s and go to %s from now on. The 2 backups at the old place stay there and in the lists,`,
 		filepath.Join(dir, "disk"), filepath.Join(dir, "two"))
 	out := w.run(t, "plan", "-no-color")
@@ -345,5 +345,53 @@ func TestFindingsOfTheDaemonStandAtTheirLine(t *testing.T) {
 			}
 			wantAtMark(t, out, "Found by the daemon")
 		})
+	}
+}
+
+// TestHealthInEveryPlan: a plan that changes nothing still warns when the last
+// good backup is older than it should be, or when the first run failed; it says
+// how old, how old it may be, why, and what to do. New and paused schedules are
+// left alone.
+func TestHealthInEveryPlan(t *testing.T) {
+	needTerraform(t)
+	t.Parallel()
+	d := daemontest.Start(t)
+	dir := t.TempDir() // without the source that the environment names
+	config := func(more string) string {
+		return previewConfig(d, dir, []string{"disk"}, "  retention = { period = \"90d\" }\n"+more)
+	}
+	unchanged := func(w workspace) string {
+		t.Helper()
+		out, err := w.try(t, "plan", "-no-color", "-detailed-exitcode")
+		if err != nil {
+			t.Errorf("the plan is not empty: %v\n%s", err, out)
+		}
+		return out
+	}
+	w := newWorkspace(t, config("  run_on_create = false"))
+	w.run(t, "apply", "-no-color", "-auto-approve")
+	if out := unchanged(w); strings.Contains(out, "Warning") {
+		t.Errorf("a new schedule is warned of:\n%s", out)
+	}
+
+	run, err := d.Client.RunSchedule(t.Context(), "shop/nightly", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run, err = d.Client.WatchRun(t.Context(), run.ID, nil); err != nil || run.State != envbackup.RunFailed {
+		t.Fatalf("run without a source = %s, %v", run.State, err)
+	}
+	failed := "its last run failed less than a minute ago: " + run.Failure.Message
+	wantText(t, unchanged(w), "Warning: No good backup yet", "shop/nightly: it has no good backup yet; "+failed,
+		"See its runs with: envbackup runs list --schedule shop/nightly")
+
+	addHistory(t, d, time.Now().AddDate(0, 0, -10), map[string]int{"disk": 1})
+	wantText(t, unchanged(w), "Warning: No good backup within the expected time", "shop/nightly: its last good backup is 10d",
+		"it should never be older than 30h (24h between two runs and 6h for one); "+failed, "Take a backup now with: envbackup schedules run shop/nightly")
+
+	w.rewrite(t, config("  run_on_create = false\n  paused = true"))
+	w.run(t, "apply", "-no-color", "-auto-approve")
+	if out := unchanged(w); strings.Contains(out, "Warning") {
+		t.Errorf("a paused schedule is warned of:\n%s", out)
 	}
 }

@@ -83,7 +83,7 @@ func (r *scheduleResource) Read(ctx context.Context, req resource.ReadRequest, r
 	m.forecast(ctx)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 	resp.Diagnostics.Append(setVersion(ctx, resp.Private, s.Version)...)
-	warnLate(&resp.Diagnostics, s)
+	warnHealth(&resp.Diagnostics, s)
 }
 
 func (r *scheduleResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
@@ -145,18 +145,28 @@ func (m scheduleModel) reference() string {
 	return m.Environment.ValueString() + "/" + m.Name.ValueString()
 }
 
-// warnLate says in each plan that the last good backup is older than it
-// should be. It is a warning of Read, so it changes nothing.
-func warnLate(diags *diag.Diagnostics, s wire.Schedule) {
-	if s.Health != "late" {
+// warnHealth says in each plan that the last good backup is older than it
+// should be, or that there is none because the first runs failed. It is a
+// warning of Read, so it changes nothing.
+func warnHealth(diags *diag.Diagnostics, s wire.Schedule) {
+	summary := "No good backup within the expected time"
+	switch s.Health {
+	case "late":
+	case "failed":
+		summary = "No good backup yet"
+	default:
 		return
 	}
-	detail := s.HealthDetail
-	if detail == "" {
-		detail = fmt.Sprintf("The last good backup of %q is older than the longest time between two runs and one run's time limit.", s.Reference())
+	detail := fmt.Sprintf("%s: %s", s.Reference(), s.HealthDetail)
+	if s.HealthDetail == "" {
+		detail = fmt.Sprintf("%s: its last good backup is older than the longest time between two runs and one run's time limit.", s.Reference())
 	}
-	detail = sentence(detail) + "\n\nSee why with:  envbackup runs list --schedule " + s.Reference()
-	diags.AddAttributeWarning(path.Root("cron"), "No good backup within the expected time", detail)
+	if last := detail[len(detail)-1]; last != '.' {
+		detail += "."
+	}
+	detail += "\n\nSee its runs with:      envbackup runs list --schedule " + s.Reference() +
+		"\nTake a backup now with: envbackup schedules run " + s.Reference()
+	diags.AddAttributeWarning(path.Root("cron"), summary, detail)
 }
 
 // refuseProtected reports an error when the schedule must not be destroyed.

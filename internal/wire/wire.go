@@ -78,7 +78,8 @@ type Schedule struct {
 	LastRun        *Run       `json:"last_run,omitempty"`
 	LastGoodBackup *Backup    `json:"last_good_backup,omitempty"`
 	// Health is "ok", "late" (the last good backup is older than the
-	// worst-case gap plus the timeout), "paused" or "new" (none yet).
+	// worst-case gap plus the timeout), "paused", "failed" (none yet, and the
+	// last run did not make one) or "new" (none yet).
 	Health       string              `json:"health"`
 	HealthDetail string              `json:"health_detail,omitempty"`
 	Findings     []envbackup.Finding `json:"findings,omitempty"`
