@@ -85,6 +85,7 @@ func New(deps Deps) http.Handler {
 	s.runRoutes()
 	s.backupRoutes()
 	s.restoreRoutes()
+	s.verificationRoutes()
 	s.adminRoutes()
 	s.probeRoutes(mux)
 	docsRoutes(mux)

@@ -57,6 +57,10 @@ type Store interface {
 	Restore(ctx context.Context, id string) (envbackup.Restore, error)
 	Restores(ctx context.Context, filter envbackup.RestoreFilter, page envbackup.Page) ([]envbackup.Restore, string, error)
 
+	Verification(ctx context.Context, id string) (envbackup.Verification, error)
+	Verifications(ctx context.Context, filter envbackup.VerificationFilter, page envbackup.Page) ([]envbackup.Verification, string, error)
+	ScheduleProof(ctx context.Context, scheduleID string) (envbackup.ScheduleProof, error)
+
 	TokenByHash(ctx context.Context, hash [32]byte) (envbackup.Token, error)
 	Tokens(ctx context.Context) ([]envbackup.Token, error)
 	AddToken(ctx context.Context, t *envbackup.Token) error
@@ -78,11 +82,15 @@ type Scheduler interface {
 	RunNow(ctx context.Context, id string, wait bool, actor string, now time.Time) (envbackup.Run, error)
 }
 
-// Queue takes restores and ends work.
+// Queue takes restores and verifications, and ends work.
 type Queue interface {
 	EnqueueRestore(ctx context.Context, r *envbackup.Restore) error
 	CancelRun(ctx context.Context, id string) error
 	CancelRestore(ctx context.Context, id string) error
+	// EnqueueVerification turns v into the one that is under way already, if
+	// there is one. CodeConflict: the backup is being removed.
+	EnqueueVerification(ctx context.Context, v *envbackup.Verification) error
+	CancelVerification(ctx context.Context, id string) error
 }
 
 // Vault seals what the API is given and opens what an admin asks for.

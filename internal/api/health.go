@@ -47,7 +47,34 @@ func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.
 		return body, err
 	}
 	body.Health, body.HealthDetail = health(sch, f.gap, body.LastGoodBackup, body.LastRun, s.Now().UTC())
-	return body, nil
+	return body, s.addProof(ctx, &body)
+}
+
+// addProof adds what verifications found. A schedule whose newest verified
+// backup at a destination is damaged is so itself, whatever else is well; late
+// is worse, and paused says why nothing happens.
+func (s *server) addProof(ctx context.Context, body *wire.Schedule) error {
+	proof, err := s.Store.ScheduleProof(ctx, body.ID)
+	if err != nil {
+		return err
+	}
+	body.LastVerifiedAt = optional(proof.VerifiedAt)
+	if proof.Last != nil {
+		last := verificationDoc(*proof.Last)
+		body.LastVerification = &last
+	}
+	b := proof.Damaged
+	if b == nil {
+		return nil
+	}
+	detail := fmt.Sprintf("backup %s of %s at %s is damaged, and no newer one there is verified; see: envbackup backups show %s",
+		b.ID, b.Nominal.UTC().Format(time.RFC3339), b.Destination, b.ID)
+	if body.Health == "ok" || body.Health == "new" {
+		body.Health, body.HealthDetail = "damaged", detail
+	} else {
+		body.HealthDetail += "; " + detail
+	}
+	return nil
 }
 
 // health judges a schedule: it is late when its last good backup, or else its

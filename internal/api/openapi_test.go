@@ -64,9 +64,13 @@ GET /api/v1/schedules viewer
 GET /api/v1/schedules/{id} viewer
 GET /api/v1/schedules/{id}/slots viewer
 GET /api/v1/tokens admin
+GET /api/v1/verifications viewer
+GET /api/v1/verifications/{id} viewer
+GET /api/v1/verifications/{id}/events viewer
 GET /api/v1/version viewer
 POST /api/v1/backups/{id}/hold operator
 POST /api/v1/backups/{id}/release operator
+POST /api/v1/backups/{id}/verify operator
 POST /api/v1/destinations operator
 POST /api/v1/destinations/preflight viewer
 POST /api/v1/environments operator
@@ -84,6 +88,7 @@ POST /api/v1/schedules/{id}/prune/confirm operator
 POST /api/v1/schedules/{id}/resume operator
 POST /api/v1/schedules/{id}/run operator
 POST /api/v1/tokens admin
+POST /api/v1/verifications/{id}/cancel operator
 PUT /api/v1/destinations/{id} operator
 PUT /api/v1/environments/{id} operator
 PUT /api/v1/schedules/{id} operator

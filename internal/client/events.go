@@ -34,6 +34,12 @@ func (c *Client) WatchRestore(ctx context.Context, id string, seen func(wire.Res
 		func(r wire.Restore) bool { return r.State.Final() })
 }
 
+// WatchVerification is WatchRun for a verification.
+func (c *Client) WatchVerification(ctx context.Context, id string, seen func(wire.Verification) error) (wire.Verification, error) {
+	return watch(ctx, c, "/verifications/"+segment(id)+"/events", "verification", seen,
+		func(v wire.Verification) bool { return v.State.Final() })
+}
+
 // errOver ends the reading of a stream whose last event came.
 var errOver = errors.New("over")
 

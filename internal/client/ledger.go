@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
 )
 
@@ -68,4 +69,26 @@ func (c *Client) CreateRestore(ctx context.Context, in wire.RestoreRequest) (wir
 // CancelRestore asks a restore to end; what it has written stays.
 func (c *Client) CancelRestore(ctx context.Context, id string) (wire.Restore, error) {
 	return post[wire.Restore](ctx, c, "/restores/"+segment(id)+"/cancel", nil)
+}
+
+// VerifyBackup asks for the verification of a backup and returns it, queued;
+// one that is under way already at that level is returned instead. The empty
+// level is envbackup.VerifyRead.
+func (c *Client) VerifyBackup(ctx context.Context, id string, level envbackup.VerifyLevel) (wire.Verification, error) {
+	return post[wire.Verification](ctx, c, "/backups/"+segment(id)+"/verify", wire.VerifyRequest{Level: level})
+}
+
+// Verifications lists verifications, newest first.
+func (c *Client) Verifications(ctx context.Context, query wire.VerificationsQuery) (wire.VerificationPage, error) {
+	return list[wire.VerificationPage](ctx, c, "/verifications", query.Values())
+}
+
+// Verification returns one verification.
+func (c *Client) Verification(ctx context.Context, id string) (wire.Verification, error) {
+	return get[wire.Verification](ctx, c, "/verifications/"+segment(id))
+}
+
+// CancelVerification asks a verification to end; the backup stays as it was.
+func (c *Client) CancelVerification(ctx context.Context, id string) (wire.Verification, error) {
+	return post[wire.Verification](ctx, c, "/verifications/"+segment(id)+"/cancel", nil)
 }

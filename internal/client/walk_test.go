@@ -140,6 +140,14 @@ func TestEveryOperationHasAMethod(t *testing.T) {
 	same(t, "restore", ok(c.Restore(ctx, restore.ID)).BackupID, backup.ID)
 	same(t, "cancelled restore", ok(c.CancelRestore(ctx, restore.ID)).State, envbackup.RunCancelled)
 	same(t, "watched restore", ok(c.WatchRestore(ctx, restore.ID, nil)).State, envbackup.RunCancelled)
+	proof := ok(c.VerifyBackup(ctx, backup.ID, envbackup.VerifyRestore))
+	same(t, "level", proof.Level, envbackup.VerifyRestore)
+	same(t, "default level", ok(c.VerifyBackup(ctx, backup.ID, "")).Level, envbackup.VerifyRead)
+	query := wire.VerificationsQuery{Page: wire.Page{Limit: 5}, Environment: "shop", Backup: backup.ID, Schedule: "shop/nightly", State: []string{"queued"}}
+	same(t, "verifications", len(ok(c.Verifications(ctx, query)).Items), 2)
+	same(t, "verification", ok(c.Verification(ctx, proof.ID)).BackupID, backup.ID)
+	same(t, "cancelled verification", ok(c.CancelVerification(ctx, proof.ID)).State, envbackup.RunCancelled)
+	same(t, "watched verification", ok(c.WatchVerification(ctx, proof.ID, nil)).State, envbackup.RunCancelled)
 	done(t, c.DeleteBackup(ctx, backup.ID))
 
 	same(t, "limits", ok(c.Limits(ctx)).MaxRetention, "10y")

@@ -86,3 +86,15 @@ type VerificationFilter struct {
 	ScheduleID  string
 	States      []RunState
 }
+
+// ScheduleProof is what verifications say about a schedule's backups.
+type ScheduleProof struct {
+	// VerifiedAt is when a backup that is still there passed last; zero for
+	// never.
+	VerifiedAt time.Time
+	// Last is the newest verification, nil for none.
+	Last *Verification
+	// Damaged is the newest backup that is damaged at a destination where no
+	// newer one is verified; nil for none.
+	Damaged *Backup
+}

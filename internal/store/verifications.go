@@ -195,24 +195,37 @@ func (tx *Tx) IsGone(ctx context.Context, backupID string) (bool, error) {
 	return r.begun, err
 }
 
-// LastVerified returns when a backup of the schedule that is still there
-// passed a verification last; zero for never. LastVerification is the
-// schedule's newest verification, or nil.
-func (s *Store) LastVerified(ctx context.Context, scheduleID string) (at time.Time, last *envbackup.Verification, err error) {
-	var when int64
-	err = s.read.QueryRowContext(ctx, `SELECT COALESCE(MAX(verified_at), 0) FROM backups
-		WHERE schedule_id = $1 AND verified_at <> 0 AND removed_at = 0`, scheduleID).Scan(&when)
+// ScheduleProof returns what verifications say about a schedule's backups.
+func (s *Store) ScheduleProof(ctx context.Context, scheduleID string) (envbackup.ScheduleProof, error) {
+	var p envbackup.ScheduleProof
+	fail := func(err error) (envbackup.ScheduleProof, error) {
+		return p, fmt.Errorf("read verifications of schedule %s: %w", scheduleID, err)
+	}
+	var verified int64
+	err := s.read.QueryRowContext(ctx, `SELECT COALESCE(MAX(verified_at), 0) FROM backups
+		WHERE schedule_id = $1 AND verified_at <> 0 AND removed_at = 0`, scheduleID).Scan(&verified)
 	if err != nil {
-		return time.Time{}, nil, fmt.Errorf("read last verification of schedule %s: %w", scheduleID, err)
+		return fail(err)
 	}
-	found, err := all(ctx, s.read, verificationColumns+` WHERE schedule_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1`, []any{scheduleID}, scanVerification)
+	p.VerifiedAt = instant(verified)
+	last, err := all(ctx, s.read, verificationColumns+` WHERE schedule_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1`, []any{scheduleID}, scanVerification)
 	if err != nil {
-		return time.Time{}, nil, fmt.Errorf("read last verification of schedule %s: %w", scheduleID, err)
+		return fail(err)
 	}
-	if len(found) > 0 {
-		last = &found[0]
+	if len(last) > 0 {
+		p.Last = &last[0]
 	}
-	return instant(when), last, nil
+	damaged, err := all(ctx, s.read, backupColumns+` AS d WHERE d.schedule_id = $1 AND d.status = 'damaged' AND d.removed_at = 0
+			AND NOT EXISTS (SELECT 1 FROM backups v WHERE v.schedule_id = d.schedule_id AND v.destination_id = d.destination_id
+				AND v.verified_at <> 0 AND v.removed_at = 0 AND v.nominal > d.nominal)
+		ORDER BY d.nominal DESC, d.id DESC LIMIT 1`, []any{scheduleID}, scanBackup)
+	if err != nil {
+		return fail(err)
+	}
+	if len(damaged) > 0 {
+		p.Damaged = &damaged[0]
+	}
+	return p, nil
 }
 
 // BackupsInUse returns the ids of the backups that a restore or verification

@@ -77,9 +77,14 @@ type Schedule struct {
 	DecidedUntil   *time.Time `json:"decided_until"`
 	LastRun        *Run       `json:"last_run,omitempty"`
 	LastGoodBackup *Backup    `json:"last_good_backup,omitempty"`
+	// LastVerifiedAt is when a backup that is still there passed a
+	// verification last, LastVerification the newest one, however it ended.
+	LastVerifiedAt   *time.Time    `json:"last_verified_at"`
+	LastVerification *Verification `json:"last_verification,omitempty"`
 	// Health is "ok", "late" (the last good backup is older than the
-	// worst-case gap plus the timeout), "paused", "failed" (none yet, and the
-	// last run did not make one) or "new" (none yet).
+	// worst-case gap plus the timeout), "damaged" (the newest backup that was
+	// verified at a destination is), "paused", "failed" (none yet, and the last
+	// run did not make one) or "new" (none yet).
 	Health       string              `json:"health"`
 	HealthDetail string              `json:"health_detail,omitempty"`
 	Findings     []envbackup.Finding `json:"findings,omitempty"`

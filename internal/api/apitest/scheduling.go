@@ -95,3 +95,24 @@ func (s *scheduling) CancelRestore(ctx context.Context, id string) error {
 		return err
 	})
 }
+
+func (s *scheduling) EnqueueVerification(ctx context.Context, v *envbackup.Verification) error {
+	b, err := s.store.Backup(ctx, v.BackupID)
+	if err != nil {
+		return err
+	}
+	v.Environment, v.ScheduleID, v.Schedule, v.Destination, v.State = b.Environment, b.ScheduleID, b.Schedule, b.Destination, envbackup.RunQueued
+	return s.store.Tx(ctx, func(tx *store.Tx) error { return tx.InsertVerification(ctx, v) })
+}
+
+func (s *scheduling) CancelVerification(ctx context.Context, id string) error {
+	return s.store.Tx(ctx, func(tx *store.Tx) error {
+		v, err := tx.Verification(ctx, id)
+		if err != nil {
+			return err
+		}
+		v.State, v.FinishedAt = envbackup.RunCancelled, time.Now()
+		_, err = tx.SaveVerification(ctx, v, v.JobID)
+		return err
+	})
+}

@@ -154,16 +154,19 @@ func newestVerified(b *bench) {
 			return err
 		})
 	}
-	last := func(want time.Time, verification string) {
+	last := func(want time.Time, verification, damaged string) {
 		b.Helper()
-		at, v, err := b.s.LastVerified(ctx, "sch_1")
+		p, err := b.s.ScheduleProof(ctx, "sch_1")
 		b.ok(err)
-		id := ""
-		if v != nil {
-			id = v.ID
+		var lastID, damagedID string
+		if p.Last != nil {
+			lastID = p.Last.ID
 		}
-		if !at.Equal(want) || id != verification {
-			b.Errorf("LastVerified() = %s, %s; want %s, %s", at, id, want, verification)
+		if p.Damaged != nil {
+			damagedID = p.Damaged.ID
+		}
+		if !p.VerifiedAt.Equal(want) || lastID != verification || damagedID != damaged {
+			b.Errorf("ScheduleProof() = %s, %q, %q; want %s, %q, %q", p.VerifiedAt, lastID, damagedID, want, verification, damaged)
 		}
 	}
 	at := func(n int, change func(*envbackup.Backup)) envbackup.Backup {
@@ -175,7 +178,7 @@ func newestVerified(b *bench) {
 		})
 	}
 	find(false, "")
-	last(time.Time{}, "")
+	last(time.Time{}, "", "")
 	old, mid, young := at(1, nil), at(2, nil), at(3, nil)
 	at(4, func(k *envbackup.Backup) { k.Status = envbackup.BackupPartial })
 	at(5, func(k *envbackup.Backup) { k.DestinationID = "dst_2" })
@@ -184,7 +187,7 @@ func newestVerified(b *bench) {
 	b.ok(b.s.MarkVerified(ctx, old.ID, noon.Add(time.Minute)))
 	b.ok(b.s.MarkVerified(ctx, mid.ID, noon.Add(2*time.Minute)))
 	find(true, mid.ID)
-	last(noon.Add(2*time.Minute), "")
+	last(noon.Add(2*time.Minute), "", "")
 
 	// What is damaged was never verified.
 	b.ok(b.s.SetStatus(ctx, mid.ID, envbackup.BackupDamaged))
@@ -192,7 +195,7 @@ func newestVerified(b *bench) {
 		b.Errorf("the damaged one = %+v, %v", got, err)
 	}
 	find(true, old.ID)
-	last(noon.Add(time.Minute), "")
+	last(noon.Add(time.Minute), "", mid.ID)
 	first := envbackup.Verification{BackupID: old.ID, ScheduleID: "sch_1", State: envbackup.RunSucceeded, CreatedAt: noon}
 	second := envbackup.Verification{BackupID: old.ID, ScheduleID: "sch_1", State: envbackup.RunFailed, CreatedAt: noon.Add(time.Second)}
 	b.tx(func(tx *store.Tx) error {
@@ -201,7 +204,9 @@ func newestVerified(b *bench) {
 		}
 		return tx.InsertVerification(ctx, &first)
 	})
-	last(noon.Add(time.Minute), second.ID)
+	last(noon.Add(time.Minute), second.ID, mid.ID)
+	b.ok(b.s.MarkVerified(ctx, young.ID, noon.Add(3*time.Minute)))
+	last(noon.Add(3*time.Minute), second.ID, "")
 	b.ok(b.s.MarkRemoval(ctx, []string{young.ID}, noon))
 	find(false, old.ID)
 }

@@ -35,8 +35,10 @@ CREATE INDEX verifications_schedule ON verifications (schedule_id, created_at, i
 CREATE INDEX verifications_backup ON verifications (backup_id, created_at, id);
 CREATE INDEX verifications_open ON verifications (environment, created_at, id) WHERE state IN ('queued', 'running');
 CREATE INDEX backups_verified ON backups (schedule_id, destination_id, nominal, id) WHERE verified_at <> 0 AND removed_at = 0;
+CREATE INDEX backups_damaged ON backups (schedule_id, destination_id, nominal, id) WHERE status = 'damaged' AND removed_at = 0;
 
 -- +goose Down
 
+DROP INDEX backups_damaged;
 DROP INDEX backups_verified;
 DROP TABLE verifications;
