@@ -12,8 +12,8 @@ import (
 )
 
 func (a *app) backupsCommand() *cobra.Command {
-	return group("backups", "List and show backups, hold and release them, delete one",
-		a.backupsListCommand(), a.backupsShowCommand(), a.backupsHoldCommand(), a.backupsReleaseCommand(), a.backupsDeleteCommand())
+	return group("backups", "List, show and verify backups, hold and release them, delete one",
+		a.backupsListCommand(), a.backupsShowCommand(), a.backupsVerifyCommand(), a.backupsHoldCommand(), a.backupsReleaseCommand(), a.backupsDeleteCommand())
 }
 
 func (a *app) backupsListCommand() *cobra.Command {
@@ -66,6 +66,8 @@ func (a *app) backupsListCommand() *cobra.Command {
 	flags.StringVar(&query.Schedule, "schedule", "", "only this schedule's, ENVIRONMENT/NAME")
 	flags.StringVar(&query.Destination, "destination", "", "only those at this destination")
 	flags.StringVar(&query.Status, "status", "", "only complete, partial, suspect or damaged ones")
+	flags.StringVar(&query.Verified, "verified", "", "only those that passed a verification (true) or did not (false)")
+	flags.Lookup("verified").NoOptDefVal = "true"
 	flags.StringVar(&query.Trigger, "trigger", "", "only those of this trigger: schedule, catch_up, create, manual, safety")
 	flags.StringVar(&since, "since", "", "nominal time at or after this RFC 3339 instant")
 	flags.StringVar(&until, "until", "", "nominal time before this RFC 3339 instant")
@@ -77,23 +79,28 @@ func (a *app) backupsListCommand() *cobra.Command {
 	a.completeFlag(cmd, "environment", a.environmentNames)
 	a.completeFlag(cmd, "schedule", a.scheduleReferences)
 	a.completeFlag(cmd, "destination", a.destinationNames)
+	a.completeFlag(cmd, "verified", func(context.Context) []string { return []string{"true", "false"} })
 	a.completeFlag(cmd, "status", func(context.Context) []string { return []string{"complete", "partial", "suspect", "damaged"} })
 	return cmd
 }
 
 func (a *app) backupsShowCommand() *cobra.Command {
-	var asJSON bool
+	var (
+		which  selection
+		asJSON bool
+	)
 	cmd := &cobra.Command{
-		Use:               "show BACKUP",
+		Use:               "show BACKUP|latest",
 		Short:             "Show one backup, by its id, its snapshot id or the beginning of that",
+		Example:           "  envbackup backups show latest --environment shop-staging",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeFirst(a.backupIDs),
+		ValidArgsFunction: a.completeFirst(a.restorable),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
-			b, err := c.Backup(cmd.Context(), args[0])
+			b, err := which.backup(cmd.Context(), c, args[0])
 			if err != nil {
 				return err
 			}
@@ -103,6 +110,7 @@ func (a *app) backupsShowCommand() *cobra.Command {
 			return a.printBackup(b)
 		},
 	}
+	which.flags(a, cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -192,11 +200,19 @@ func (a *app) backupTable(backups []wire.Backup) error {
 	var rows [][]string
 	for _, b := range backups {
 		rows = append(rows, []string{
-			b.ID, b.Environment + "/" + b.Schedule, b.Destination, moment(b.NominalAt), string(b.Trigger), string(b.Status),
+			b.ID, b.Environment + "/" + b.Schedule, b.Destination, moment(b.NominalAt), string(b.Trigger), statusCell(b),
 			size(b.Size), size(b.Added), verdict(b),
 		})
 	}
 	return a.table([]string{"BACKUP", "SCHEDULE", "DESTINATION", "TIME", "TRIGGER", "STATUS", "SIZE", "ADDED", "KEPT BECAUSE"}, rows)
+}
+
+// statusCell is a backup's status, with its proof.
+func statusCell(b wire.Backup) string {
+	if b.VerifiedAt != nil {
+		return string(b.Status) + ", verified"
+	}
+	return string(b.Status)
 }
 
 // verdict says in a cell why a backup stays or goes.

@@ -50,9 +50,13 @@ func (a *app) schedulesListCommand() *cobra.Command {
 				if s.LastRun != nil {
 					last = string(s.LastRun.State) + " " + ago(s.LastRun.CreatedAt)
 				}
-				rows = append(rows, []string{s.Reference(), s.Cron + " " + s.Zone(), strings.Join(s.Destinations, ","), momentOrDash(s.NextRunAt), last, s.Health})
+				verified := "-"
+				if s.LastVerifiedAt != nil {
+					verified = ago(*s.LastVerifiedAt)
+				}
+				rows = append(rows, []string{s.Reference(), s.Cron + " " + s.Zone(), strings.Join(s.Destinations, ","), momentOrDash(s.NextRunAt), last, verified, s.Health})
 			}
-			return a.table([]string{"SCHEDULE", "CRON", "DESTINATIONS", "NEXT RUN", "LAST RUN", "HEALTH"}, rows)
+			return a.table([]string{"SCHEDULE", "CRON", "DESTINATIONS", "NEXT RUN", "LAST RUN", "VERIFIED", "HEALTH"}, rows)
 		},
 	}
 	cmd.Flags().StringVar(&query.Environment, "environment", "", "only this environment's")

@@ -20,6 +20,9 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/vault"
 )
 
+// scratchDir is where verifications restore to, in the data directory.
+const scratchDir = "scratch"
+
 // devDestination is the destination that --dev offers.
 const devDestination = "local"
 
@@ -116,6 +119,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.runner = runner.New(d.store, d.vault, runner.Config{
 		AllowRead: read.check, AllowRestore: restore.check,
 		Worker: c.Worker, Hostname: c.Hostname, Version: c.Version, Log: d.log, LockWait: lockWait,
+		Scratch: c.path(scratchDir),
 	})
 	if c.ConfirmClock {
 		if err := d.runner.ConfirmClock(ctx); err != nil {

@@ -21,6 +21,7 @@ type metricsStore interface {
 	RunStates(ctx context.Context) (map[envbackup.RunState]int64, error)
 	Schedules(ctx context.Context, filter envbackup.ScheduleFilter, page envbackup.Page) ([]envbackup.Schedule, string, error)
 	LastGood(ctx context.Context, scheduleID string) (envbackup.Backup, error)
+	ScheduleProof(ctx context.Context, scheduleID string) (envbackup.ScheduleProof, error)
 	BackupTotals(ctx context.Context) ([]store.BackupTotal, error)
 }
 
@@ -32,6 +33,10 @@ var (
 		"Runs that have not ended, by state: the queue's depth.", []string{"state"}, nil)
 	lastGoodMetric = prometheus.NewDesc("envbackup_last_good_backup_timestamp_seconds",
 		"Nominal time of the newest complete backup of a schedule; absent before the first.", []string{"environment", "schedule"}, nil)
+	lastVerifiedMetric = prometheus.NewDesc("envbackup_last_verified_timestamp_seconds",
+		"When a backup of a schedule that is still there passed a verification last; absent before the first.", []string{"environment", "schedule"}, nil)
+	damagedMetric = prometheus.NewDesc("envbackup_schedule_damaged",
+		"1 when the newest backup of a schedule that was verified at a destination is damaged, else 0.", []string{"environment", "schedule"}, nil)
 	nextRunMetric = prometheus.NewDesc("envbackup_next_run_timestamp_seconds",
 		"Nominal time of the next slot of a schedule; absent while it is paused.", []string{"environment", "schedule"}, nil)
 	backupsMetric = prometheus.NewDesc("envbackup_backups",
@@ -59,7 +64,7 @@ type figures struct{ store metricsStore }
 
 // Describe implements prometheus.Collector.
 func (figures) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{runsMetric, lastGoodMetric, nextRunMetric, backupsMetric, bytesMetric} {
+	for _, d := range []*prometheus.Desc{runsMetric, lastGoodMetric, lastVerifiedMetric, damagedMetric, nextRunMetric, backupsMetric, bytesMetric} {
 		ch <- d
 	}
 }
@@ -114,12 +119,31 @@ func (f figures) schedules(ctx context.Context, gauge gaugeFunc) error {
 			default:
 				return err
 			}
+			if err := f.proof(ctx, s, gauge); err != nil {
+				return err
+			}
 		}
 		if next == "" {
 			return nil
 		}
 		page.Cursor = next
 	}
+}
+
+func (f figures) proof(ctx context.Context, s envbackup.Schedule, gauge gaugeFunc) error {
+	proof, err := f.store.ScheduleProof(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	if !proof.VerifiedAt.IsZero() {
+		gauge(lastVerifiedMetric, seconds(proof.VerifiedAt), s.Environment, s.Name)
+	}
+	damaged := 0.0
+	if proof.Damaged != nil {
+		damaged = 1
+	}
+	gauge(damagedMetric, damaged, s.Environment, s.Name)
+	return nil
 }
 
 func (f figures) backups(ctx context.Context, gauge gaugeFunc) error {
@@ -150,14 +174,14 @@ func newCountedExecutor(e queue.Executor) *countedExecutor {
 	return &countedExecutor{
 		Executor: e,
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "envbackup_attempts_total", Help: "Attempts at runs and restores, by how they ended.",
+			Name: "envbackup_attempts_total", Help: "Attempts at runs, restores and verifications, by how they ended.",
 		}, []string{"kind", "result"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "envbackup_attempt_duration_seconds", Help: "Duration of attempts at runs and restores.",
+			Name: "envbackup_attempt_duration_seconds", Help: "Duration of attempts at runs, restores and verifications.",
 			Buckets: prometheus.ExponentialBuckets(0.25, 4, 10), // a quarter of a second to 18 hours
 		}, []string{"kind"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "envbackup_processed_bytes_total", Help: "Bytes that runs looked at and restores wrote.",
+			Name: "envbackup_processed_bytes_total", Help: "Bytes that runs looked at, restores wrote and verifications proved.",
 		}, []string{"kind"}),
 	}
 }
@@ -175,6 +199,14 @@ func (e *countedExecutor) ExecuteRestore(ctx context.Context, r envbackup.Restor
 	started := time.Now()
 	out, err := e.Executor.ExecuteRestore(ctx, r, progress)
 	e.count("restore", started, out, err)
+	return out, err
+}
+
+// ExecuteVerification implements queue.Executor.
+func (e *countedExecutor) ExecuteVerification(ctx context.Context, v envbackup.Verification, progress func(envbackup.Progress)) (envbackup.Outcome, error) {
+	started := time.Now()
+	out, err := e.Executor.ExecuteVerification(ctx, v, progress)
+	e.count("verification", started, out, err)
 	return out, err
 }
 
