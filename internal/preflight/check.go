@@ -278,6 +278,9 @@ func (c *checker) durations() {
 func (c *checker) choices() {
 	c.choice("overlap", c.p.Overlap, "skip", "queue")
 	c.choice("on_destroy", c.p.OnDestroy, "keep", "delete")
+	if v := c.p.Verify; v != nil {
+		c.choice("verify.level", &v.Level, string(envbackup.VerifyRead), string(envbackup.VerifyRestore))
+	}
 }
 
 func (c *checker) choice(path string, value *string, allowed ...string) {

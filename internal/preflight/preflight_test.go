@@ -92,10 +92,12 @@ func TestFindings(t *testing.T) {
 			`error timeout [] Invalid duration | timeout = "0h": it must be longer than zero. Leave it out for the default.`,
 			`error verify.every [] Invalid duration | verify.every = "7x": unknown unit "x". Units are m (minutes), h, d, w, mo (months) or y.`,
 			`error verify.max_duration [] Invalid duration | verify.max_duration = "-1h": it is negative. Write it without the minus sign.`}},
-		"words and numbers": {`{"overlap":"wait","on_destroy":"purge","retries":-1}`, nil, []string{
+		"words and numbers": {`{"overlap":"wait","on_destroy":"purge","retries":-1,"verify":{"level":"look"}}`, nil, []string{
 			`error retries [] Invalid number of retries | retries = -1 is not between 0 and 100.`,
 			`error overlap [] Unknown value | overlap = "wait" is not one of "skip" or "queue".`,
-			`error on_destroy [] Unknown value | on_destroy = "purge" is not one of "keep" or "delete".`}},
+			`error on_destroy [] Unknown value | on_destroy = "purge" is not one of "keep" or "delete".`,
+			`error verify.level [] Unknown value | verify.level = "look" is not one of "read" or "restore".`}},
+		"verify with its defaults": {`{"verify":{}}`, nil, nil},
 		"blackout windows": {`{"blackout":{"b":{"from":"25:00","to":"9:00","action":"stop"},"a":{"days":"MON-XYZ","from":"09:00","to":"24:00"}}}`, nil, []string{
 			`error blackout["a"].days [] Invalid blackout window | "MON-XYZ" is not a list of weekdays. Write for example days = "MON-FRI".`,
 			`error blackout["b"].from [] Invalid blackout window | from = "25:00" is not a time of day. Write for example from = "09:00".`,

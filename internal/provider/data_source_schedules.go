@@ -24,20 +24,21 @@ type schedulesModel struct {
 }
 
 type scheduleStatus struct {
-	ID            types.String   `tfsdk:"id"`
-	Name          types.String   `tfsdk:"name"`
-	Environment   types.String   `tfsdk:"environment"`
-	Destinations  []types.String `tfsdk:"destinations"`
-	Cron          types.String   `tfsdk:"cron"`
-	Timezone      types.String   `tfsdk:"timezone"`
-	Paused        types.Bool     `tfsdk:"paused"`
-	Owner         types.String   `tfsdk:"owner"`
-	Summary       types.String   `tfsdk:"summary"`
-	NextRunAt     types.String   `tfsdk:"next_run_at"`
-	LastRunState  types.String   `tfsdk:"last_run_state"`
-	LastSuccessAt types.String   `tfsdk:"last_success_at"`
-	Health        types.String   `tfsdk:"health"`
-	HealthDetail  types.String   `tfsdk:"health_detail"`
+	ID             types.String   `tfsdk:"id"`
+	Name           types.String   `tfsdk:"name"`
+	Environment    types.String   `tfsdk:"environment"`
+	Destinations   []types.String `tfsdk:"destinations"`
+	Cron           types.String   `tfsdk:"cron"`
+	Timezone       types.String   `tfsdk:"timezone"`
+	Paused         types.Bool     `tfsdk:"paused"`
+	Owner          types.String   `tfsdk:"owner"`
+	Summary        types.String   `tfsdk:"summary"`
+	NextRunAt      types.String   `tfsdk:"next_run_at"`
+	LastRunState   types.String   `tfsdk:"last_run_state"`
+	LastSuccessAt  types.String   `tfsdk:"last_success_at"`
+	LastVerifiedAt types.String   `tfsdk:"last_verified_at"`
+	Health         types.String   `tfsdk:"health"`
+	HealthDetail   types.String   `tfsdk:"health_detail"`
 }
 
 func statusOf(s wire.Schedule) scheduleStatus {
@@ -46,7 +47,8 @@ func statusOf(s wire.Schedule) scheduleStatus {
 		Destinations: []types.String{}, Cron: types.StringValue(s.Cron), Timezone: types.StringValue(s.Zone()),
 		Paused: types.BoolValue(s.Paused), Owner: types.StringValue(s.Owner), Summary: types.StringValue(s.Summary),
 		NextRunAt: optionalInstant(s.NextRunAt), LastRunState: types.StringNull(), LastSuccessAt: types.StringNull(),
-		Health: types.StringValue(s.Health), HealthDetail: types.StringValue(s.HealthDetail),
+		LastVerifiedAt: optionalInstant(s.LastVerifiedAt),
+		Health:         types.StringValue(s.Health), HealthDetail: types.StringValue(s.HealthDetail),
 	}
 	for _, name := range s.Destinations {
 		status.Destinations = append(status.Destinations, types.StringValue(name))
@@ -82,20 +84,21 @@ func (d *schedulesDataSource) Schema(_ context.Context, _ datasource.SchemaReque
 			"schedules": schema.ListNestedAttribute{
 				Computed: true, MarkdownDescription: "The schedules, by environment and name.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-					"id":              text("Id that the daemon made."),
-					"name":            text("Name."),
-					"environment":     text("Name of the environment."),
-					"destinations":    schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Names of the destinations."},
-					"cron":            text("When it runs."),
-					"timezone":        text("Time zone of `cron`."),
-					"paused":          schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether it rests."},
-					"owner":           text("The configuration that manages it; empty for none."),
-					"summary":         text("In words: when it runs and what it keeps."),
-					"next_run_at":     text("Next run, as RFC 3339; null while paused."),
-					"last_run_state":  text("State of the last run: `queued`, `running`, `succeeded`, `partial`, `failed` or `cancelled`; null before the first."),
-					"last_success_at": text("When the last good backup was complete; null for never."),
-					"health":          text("`ok`, `late` (the last good backup is older than it should be), `paused`, `failed` (none yet, and the last run did not make one) or `new` (none yet)."),
-					"health_detail":   text("Why it is not `ok`."),
+					"id":               text("Id that the daemon made."),
+					"name":             text("Name."),
+					"environment":      text("Name of the environment."),
+					"destinations":     schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Names of the destinations."},
+					"cron":             text("When it runs."),
+					"timezone":         text("Time zone of `cron`."),
+					"paused":           schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether it rests."},
+					"owner":            text("The configuration that manages it; empty for none."),
+					"summary":          text("In words: when it runs and what it keeps."),
+					"next_run_at":      text("Next run, as RFC 3339; null while paused."),
+					"last_run_state":   text("State of the last run: `queued`, `running`, `succeeded`, `partial`, `failed` or `cancelled`; null before the first."),
+					"last_success_at":  text("When the last good backup was complete; null for never."),
+					"last_verified_at": text("When a backup that is still there passed a verification last, as RFC 3339; null for never."),
+					"health":           text("`ok`, `late` (the last good backup is older than it should be), `damaged` (the newest backup that was verified at a destination is), `paused`, `failed` (none yet, and the last run did not make one) or `new` (none yet)."),
+					"health_detail":    text("Why it is not `ok`."),
 				}},
 			},
 		},

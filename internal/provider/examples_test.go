@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/config"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
@@ -167,6 +168,8 @@ func TestSchedulesDataSource(t *testing.T) {
 	d := newFakeDaemon(t)
 	late, fresh := fakeSchedule("id_1", "shop", "nightly"), fakeSchedule("id_2", "blog", "hourly")
 	late.Health, late.HealthDetail = "late", "3 days old"
+	at0 := time.Date(2026, 11, 25, 2, 30, 0, 0, time.UTC)
+	fresh.LastVerifiedAt = &at0
 	fresh.LastRun = &wire.Run{State: envbackup.RunSucceeded}
 	d.schedules["id_1"], d.schedules["id_2"] = late, fresh
 	const address = "data.envbackup_schedules.all"
@@ -178,6 +181,8 @@ func TestSchedulesDataSource(t *testing.T) {
 		ConfigStateChecks: []statecheck.StateCheck{
 			statecheck.ExpectKnownValue(address, at(0, "environment"), knownvalue.StringExact("blog")),
 			statecheck.ExpectKnownValue(address, at(0, "last_run_state"), knownvalue.StringExact("succeeded")),
+			statecheck.ExpectKnownValue(address, at(0, "last_verified_at"), knownvalue.StringExact("2026-11-25T02:30:00Z")),
+			statecheck.ExpectKnownValue(address, at(1, "last_verified_at"), knownvalue.Null()),
 			statecheck.ExpectKnownValue(address, at(1, "health"), knownvalue.StringExact("late")),
 			statecheck.ExpectKnownValue(address, at(1, "last_success_at"), knownvalue.Null()),
 		},

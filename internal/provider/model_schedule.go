@@ -35,6 +35,7 @@ type scheduleModel struct {
 	Paused             types.Bool   `tfsdk:"paused"`
 	MaxRPO             spelled      `tfsdk:"max_rpo"`
 	RunOnCreate        types.Bool   `tfsdk:"run_on_create"`
+	Verify             types.Object `tfsdk:"verify"`
 	OnDestroy          types.String `tfsdk:"on_destroy"`
 	DeletionProtection types.Bool   `tfsdk:"deletion_protection"`
 	AcknowledgeRemoval types.Int64  `tfsdk:"acknowledge_removal"`
@@ -59,6 +60,12 @@ type retentionModel struct {
 	KeepAll      types.Bool  `tfsdk:"keep_all"`
 }
 
+type verifyModel struct {
+	Level       types.String `tfsdk:"level"`
+	Every       spelled      `tfsdk:"every"`
+	MaxDuration spelled      `tfsdk:"max_duration"`
+}
+
 type blackoutModel struct {
 	Days   types.String `tfsdk:"days"`
 	From   types.String `tfsdk:"from"`
@@ -74,6 +81,8 @@ var (
 		"keep_weekly": types.Int64Type, "keep_monthly": types.Int64Type, "keep_yearly": types.Int64Type, "keep_at_least": types.Int64Type,
 		"max_age": durationType, "manual_period": durationType, "prune_grace": durationType, "keep_all": types.BoolType,
 	}
+	verifyTypes = map[string]attr.Type{"level": types.StringType, "every": durationType, "max_duration": durationType}
+
 	blackoutTypes = map[string]attr.Type{
 		"days": types.StringType, "from": types.StringType, "to": types.StringType, "action": types.StringType,
 	}
@@ -98,6 +107,11 @@ func (m scheduleModel) spec(ctx context.Context) (envbackup.ScheduleSpec, diag.D
 		var r retentionModel
 		diags.Append(m.Retention.As(ctx, &r, basetypes.ObjectAsOptions{})...)
 		s.Retention = r.spec()
+	}
+	if present(m.Verify) {
+		var v verifyModel
+		diags.Append(m.Verify.As(ctx, &v, basetypes.ObjectAsOptions{})...)
+		s.Verify = &envbackup.VerifySpec{Level: v.Level.ValueString(), Every: v.Every.ValueString(), MaxDuration: v.MaxDuration.ValueString()}
 	}
 	if present(m.Blackout) {
 		s.Blackout = map[string]envbackup.Blackout{}
@@ -153,6 +167,9 @@ func (m *scheduleModel) read(ctx context.Context, s wire.Schedule) diag.Diagnost
 	retained, d := m.readRetention(ctx, s.Retention)
 	diags.Append(d...)
 	m.Retention = retained
+	verify, d := m.readVerify(ctx, s.Verify)
+	diags.Append(d...)
+	m.Verify = verify
 	blackout, d := m.readBlackout(ctx, s.Blackout)
 	diags.Append(d...)
 	m.Blackout = blackout
@@ -175,6 +192,23 @@ func (m *scheduleModel) readRetention(ctx context.Context, s retention.Spec) (ty
 		ManualPeriod: defaultedDuration(prior.ManualPeriod, s.ManualPeriod, retention.DefaultManualPeriod),
 		PruneGrace:   defaultedDuration(prior.PruneGrace, s.PruneGrace, retention.DefaultPruneGrace),
 		KeepAll:      defaultedBool(prior.KeepAll, &keepAll, false),
+	})
+}
+
+func (m *scheduleModel) readVerify(ctx context.Context, s *envbackup.VerifySpec) (types.Object, diag.Diagnostics) {
+	if s == nil {
+		return types.ObjectNull(verifyTypes), nil
+	}
+	var prior verifyModel
+	if present(m.Verify) {
+		if diags := m.Verify.As(ctx, &prior, basetypes.ObjectAsOptions{}); diags.HasError() {
+			return m.Verify, diags
+		}
+	}
+	return types.ObjectValueFrom(ctx, verifyTypes, verifyModel{
+		Level:       defaulted(prior.Level, s.Level, string(envbackup.VerifyRead)),
+		Every:       defaultedDuration(prior.Every, s.Every, envbackup.DefaultVerifyEvery),
+		MaxDuration: defaultedDuration(prior.MaxDuration, s.MaxDuration, envbackup.DefaultVerifyMaxDuration),
 	})
 }
 

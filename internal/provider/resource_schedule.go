@@ -146,14 +146,18 @@ func (m scheduleModel) reference() string {
 }
 
 // warnHealth says in each plan that the last good backup is older than it
-// should be, or that there is none because the first runs failed. It is a
-// warning of Read, so it changes nothing.
+// should be, that there is none because the first runs failed, or that what
+// was verified is damaged. It is a warning of Read, so it changes nothing.
 func warnHealth(diags *diag.Diagnostics, s wire.Schedule) {
 	summary := "No good backup within the expected time"
 	switch s.Health {
 	case "late":
 	case "failed":
 		summary = "No good backup yet"
+	case "damaged":
+		diags.AddAttributeWarning(path.Root("retention"), "A backup is damaged", s.Reference()+": "+s.HealthDetail+
+			".\n\nRestores need another backup. See what is whole with:  envbackup backups list --schedule "+s.Reference())
+		return
 	default:
 		return
 	}

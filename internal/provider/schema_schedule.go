@@ -15,6 +15,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 )
 
 // Schema declares what a schedule has. Grammar, ranges and everything that
@@ -98,6 +100,13 @@ func (r *scheduleResource) Schema(_ context.Context, _ resource.SchemaRequest, r
 			},
 			"max_rpo":       durationAttribute("An assertion: the plan fails when two runs can lie further apart than this. Daylight saving time, short months and blackouts count."),
 			"run_on_create": optionalBool("Whether the first backup is taken right after creation. Default `true`."),
+			"verify": schema.SingleNestedAttribute{
+				Optional: true,
+				MarkdownDescription: "Proves backups by themselves: after a run, the newest complete backup is verified at each destination where the newest verified one " +
+					"is older than `every`. It goes on in the background, makes way for every backup and restore of the environment, and retention keeps " +
+					"the newest verified backup. A backup that fails is `damaged`, and the schedule's health says so. Without it, backups are verified only on request.",
+				Attributes: verifyAttributes(),
+			},
 			"on_destroy": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: "What happens to the backups when the schedule is destroyed: `keep` (default) or `delete`.",
@@ -143,6 +152,18 @@ func retentionAttributes() map[string]schema.Attribute {
 		"manual_period": durationAttribute("How long backups are kept that a person asked for. Default `30d`."),
 		"prune_grace":   durationAttribute("How long removals wait that a person may not have meant, such as those after an edit of this block. Default `24h`."),
 		"keep_all":      optionalBool("Never removes anything. Excludes all other rules."),
+	}
+}
+
+func verifyAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"level": schema.StringAttribute{
+			Optional: true,
+			MarkdownDescription: "`read` (default) reads everything that the backup needs and checks it against its hashes; `restore` restores it into a " +
+				"scratch directory of the worker and compares, for which there must be room.",
+		},
+		"every":        durationAttribute("How old the newest verified backup may become. Default `" + envbackup.DefaultVerifyEvery + "`."),
+		"max_duration": durationAttribute("A verification that takes longer is given up; the backup is then neither proven nor refuted. Default `" + envbackup.DefaultVerifyMaxDuration + "`."),
 	}
 }
 

@@ -16,6 +16,7 @@ resource "envbackup_schedule" "nightly" {
   timezone     = "Europe/Berlin"
   retention    = { period = "30d", keep_monthly = 12 }
   max_rpo      = "26h" # the plan fails when two runs can lie further apart
+  verify       = { every = "7d" }
 }
 
 output "nightly" {
