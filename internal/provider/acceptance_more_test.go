@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
@@ -14,6 +15,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/provider"
 	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
 )
 
@@ -65,6 +67,62 @@ func TestSpellingIsNoChange(t *testing.T) {
 			}},
 		},
 	}})
+}
+
+// TestFact2EveryAttributeCanBeRespelled (facts of Terraform, findings 2 and 6.3):
+// the framework asks for semantic equality when the daemon answers, never when
+// the configuration changes. In each attribute that holds a cron expression,
+// weekdays or a duration, other words for the same plan nothing, one by one and
+// all together, against a daemon that answers as it was asked.
+func TestFact2EveryAttributeCanBeRespelled(t *testing.T) {
+	needTerraform(t)
+	t.Parallel()
+	d := newFakeDaemon(t)
+	spellings := map[string][2]string{
+		"cron":                    {`cron = "0 0 * * 7"`, `cron = "0 0 * * SUN"`},
+		"jitter":                  {`jitter = "90m"`, `jitter = "1h30m"`},
+		"catch_up_within":         {`catch_up_within = "48h"`, `catch_up_within = "2d"`},
+		"start_deadline":          {`start_deadline = "120m"`, `start_deadline = "2h"`},
+		"timeout":                 {`timeout = "24h"`, `timeout = "1d"`},
+		"max_rpo":                 {`max_rpo = "2w"`, `max_rpo = "336h"`},
+		"retention.period":        {`period = "4w"`, `period = "28d"`},
+		"retention.max_age":       {`max_age = "12mo"`, `max_age = "1y"`},
+		"retention.manual_period": {`manual_period = "30d"`, `manual_period = "720h"`},
+		"retention.prune_grace":   {`prune_grace = "36h"`, `prune_grace = "1d12h"`},
+		"blackout.days":           {`days = "MON-FRI"`, `days = "1-5"`},
+	}
+	named := map[string]bool{}
+	for name := range spellings {
+		named[name] = true
+	}
+	if diff := cmp.Diff(provider.SpelledAttributes(), named); diff != "" {
+		t.Errorf("attributes that can be spelled in several ways (-schema +test):\n%s", diff)
+	}
+	config := func(respelled func(name string) bool) string {
+		text := func(name string) string {
+			if respelled(name) {
+				return spellings[name][1]
+			}
+			return spellings[name][0]
+		}
+		attributes, nested := "", map[string]string{}
+		for name := range spellings {
+			if block, _, ok := strings.Cut(name, "."); ok {
+				nested[block] += "    " + text(name) + "\n"
+				continue
+			}
+			attributes += "  " + text(name) + "\n"
+		}
+		return providerConfig(d.URL, fakeToken) + scheduleConfig(attributes+
+			"  retention = {\n"+nested["retention"]+"  }\n"+
+			"  blackout = {\n    office = { from = \"09:00\", to = \"17:00\", "+strings.TrimSpace(nested["blackout"])+" }\n  }\n")
+	}
+	steps := []resource.TestStep{{Config: config(func(string) bool { return false })}}
+	for name := range spellings {
+		steps = append(steps, empty(config(func(other string) bool { return other == name })))
+	}
+	steps = append(steps, empty(config(func(string) bool { return true })))
+	resource.UnitTest(t, resource.TestCase{ProtoV6ProviderFactories: factories, Steps: steps})
 }
 
 // TestDeletedElsewhereIsPlannedAnew: what was deleted behind Terraform's back
@@ -184,10 +242,10 @@ func show(secret *string) string {
 	return *secret
 }
 
-// TestStrangeGrammarDoesNotBlock: state may hold what another release of the
+// TestFact3StrangeGrammarDoesNotBlock: state may hold what another release of the
 // daemon accepts and this provider does not. That is a difference like any
 // other, and destroy works.
-func TestStrangeGrammarDoesNotBlock(t *testing.T) {
+func TestFact3StrangeGrammarDoesNotBlock(t *testing.T) {
 	needTerraform(t)
 	t.Parallel()
 	d := newFakeDaemon(t)
@@ -351,9 +409,9 @@ func TestDeletionProtection(t *testing.T) {
 	}})
 }
 
-// TestDaemonDownIsOneError: with existing resources and no daemon there is one
+// TestFact11DaemonDownIsOneError: with existing resources and no daemon there is one
 // message with the address and what to start, not one for each resource.
-func TestDaemonDownIsOneError(t *testing.T) {
+func TestFact11DaemonDownIsOneError(t *testing.T) {
 	needTerraform(t)
 	t.Parallel()
 	d := newFakeDaemon(t)

@@ -9,10 +9,10 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 )
 
-// TestBadInputIsUnderlined: what is wrong is an error at plan, at the line of
+// TestFact4BadInputIsUnderlined: what is wrong is an error at plan, at the line of
 // its attribute, with the oldest supported Terraform as with the newest. The
 // marker "#!" in a configuration says which line must be underlined.
-func TestBadInputIsUnderlined(t *testing.T) {
+func TestFact4BadInputIsUnderlined(t *testing.T) {
 	needTerraform(t)
 	t.Parallel()
 	const good = "  cron      = \"30 2 * * *\"\n"

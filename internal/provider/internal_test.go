@@ -67,6 +67,11 @@ func TestSpellings(t *testing.T) {
 		{cronNotation, "0 0 * * *", "0 1 * * *", false},
 		{cronNotation, "nonsense", "nonsense", true}, // equal text, whatever it means
 		{cronNotation, "nonsense", "0 0 * * *", false},
+		{weekdayNotation, "MON-FRI", "1-5", true},
+		{weekdayNotation, "sat,sun", "0,6", true},
+		{weekdayNotation, "6-7", "SAT,SUN", true},
+		{weekdayNotation, "1-5", "1-6", false},
+		{weekdayNotation, "Mo-Fr", "1-5", false},
 		{durationNotation, "24h", "1d", true},
 		{durationNotation, "1mo", "30d", false},
 		{durationNotation, "3fortnights", "42d", false},

@@ -67,7 +67,7 @@ type verifyModel struct {
 }
 
 type blackoutModel struct {
-	Days   types.String `tfsdk:"days"`
+	Days   spelled      `tfsdk:"days"`
 	From   types.String `tfsdk:"from"`
 	To     types.String `tfsdk:"to"`
 	Action types.String `tfsdk:"action"`
@@ -84,7 +84,7 @@ var (
 	verifyTypes = map[string]attr.Type{"level": types.StringType, "every": durationType, "max_duration": durationType}
 
 	blackoutTypes = map[string]attr.Type{
-		"days": types.StringType, "from": types.StringType, "to": types.StringType, "action": types.StringType,
+		"days": spelledType{notation: weekdayNotation}, "from": types.StringType, "to": types.StringType, "action": types.StringType,
 	}
 )
 
@@ -229,7 +229,7 @@ func (m *scheduleModel) readBlackout(ctx context.Context, windows map[string]env
 	models := map[string]blackoutModel{}
 	for name, w := range windows {
 		models[name] = blackoutModel{
-			Days: textOrNull(prior[name].Days, w.Days), From: types.StringValue(w.From), To: types.StringValue(w.To),
+			Days: spelledOf(weekdayNotation, w.Days), From: types.StringValue(w.From), To: types.StringValue(w.To),
 			Action: defaulted(prior[name].Action, w.Action, "defer"),
 		}
 	}

@@ -31,9 +31,9 @@ func serveAsPlugin() {
 	os.Exit(0)
 }
 
-// TestHandshake: the plugin's first line is the handshake, and the cookie is
+// TestFact8Handshake: the plugin's first line is the handshake, and the cookie is
 // the one that the plugin library expects.
-func TestHandshake(t *testing.T) {
+func TestFact8Handshake(t *testing.T) {
 	t.Parallel()
 	program, err := os.Executable()
 	if err != nil {
@@ -160,9 +160,9 @@ func TestRealProcess(t *testing.T) {
 	}
 }
 
-// TestOneListForAll: however many resources there are, a plan that changes
+// TestFact12OneListForAll: however many resources there are, a plan that changes
 // nothing makes one request for each kind and one more.
-func TestOneListForAll(t *testing.T) {
+func TestFact12OneListForAll(t *testing.T) {
 	t.Parallel()
 	d := newFakeDaemon(t)
 	w := newWorkspace(t, providerConfig(d.URL, fakeToken)+thingsConfig+`
@@ -205,9 +205,9 @@ func TestDaemonDownAtPlan(t *testing.T) {
 	}
 }
 
-// TestSchemaDocument: the schema that the documentation is made from is what
+// TestFact10SchemaDocument: the schema that the documentation is made from is what
 // Terraform itself prints.
-func TestSchemaDocument(t *testing.T) {
+func TestFact10SchemaDocument(t *testing.T) {
 	t.Parallel()
 	w := newWorkspace(t, "provider \"envbackup\" {\n  plan_checks = \"skip\"\n}\n")
 	raw, err := exec.CommandContext(t.Context(), "go", "run", "./schemagen").Output()

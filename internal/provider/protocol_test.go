@@ -319,10 +319,10 @@ func TestRefusedTokenIsOneError(t *testing.T) {
 	}
 }
 
-// TestLostResourceKeepsItsIdentity: a resource that was deleted behind
+// TestFact6LostResourceKeepsItsIdentity: a resource that was deleted behind
 // Terraform's back leaves the state, and its identity is set nevertheless: a
 // missing one is an error in every Terraform.
-func TestLostResourceKeepsItsIdentity(t *testing.T) {
+func TestFact6LostResourceKeepsItsIdentity(t *testing.T) {
 	t.Parallel()
 	d, w := newFakeDaemon(t), wire6(t)
 	wantSaid(t, w.configure(t, d.URL, fakeToken, nil))

@@ -83,8 +83,10 @@ func (r *scheduleResource) Schema(_ context.Context, _ resource.SchemaRequest, r
 				Validators:          []validator.Map{mapvalidator.SizeAtLeast(1)},
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"days": schema.StringAttribute{
-						Optional:            true,
-						MarkdownDescription: "Days of the week on which the window begins, as in cron: `1-5`. Default every day.",
+						Optional: true, CustomType: spelledType{notation: weekdayNotation},
+						MarkdownDescription: "Days of the week on which the window begins, as in cron: `MON-FRI`, which is also `1-5`. Default every day.",
+						PlanModifiers:       []planmodifier.String{keepSpelling{weekdayNotation}},
+						Validators:          []validator.String{notEmpty{}},
 					},
 					"from": schema.StringAttribute{Required: true, MarkdownDescription: "Begin, as `HH:MM`."},
 					"to":   schema.StringAttribute{Required: true, MarkdownDescription: "End, as `HH:MM`; at or before `from` it lies on the next day."},

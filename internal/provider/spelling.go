@@ -20,6 +20,7 @@ type notation int
 const (
 	cronNotation     notation = iota // "@daily" is "0 0 * * *"
 	durationNotation                 // "24h" is "1d"
+	weekdayNotation                  // "MON-FRI" is "1-5"
 )
 
 // same reports whether a and b mean the same. What cannot be read equals
@@ -29,8 +30,12 @@ func (n notation) same(a, b string) bool {
 	if a == b {
 		return true
 	}
-	if n == cronNotation {
+	switch n {
+	case cronNotation:
 		return cron.Same(a, b)
+	case weekdayNotation:
+		const everyDay = "0 0 * * " // what remains of a cron expression around its days
+		return cron.Same(everyDay+a, everyDay+b)
 	}
 	return retention.SameDuration(a, b)
 }
