@@ -77,6 +77,8 @@ func (s *server) selectSchedule(ctx context.Context, key string, f *envbackup.Ba
 	}
 	sch, err := s.Store.Schedule(ctx, lookup)
 	switch {
+	case err == nil && f.Environment != "" && f.Environment != sch.Environment:
+		return scheduleElsewhere(key, f.Environment)
 	case err == nil:
 		f.ScheduleID = sch.ID
 		return nil
@@ -88,16 +90,22 @@ func (s *server) selectSchedule(ctx context.Context, key string, f *envbackup.Ba
 	}
 	if environment, name, ok := strings.Cut(lookup, "/"); ok {
 		if f.Environment != "" && f.Environment != environment {
-			return envbackup.Invalid(envbackup.Finding{
-				Severity: envbackup.SeverityError, Path: "schedule", Summary: "Schedule of another environment",
-				Detail: fmt.Sprintf("%q is not a schedule of environment %q.", key, f.Environment),
-			})
+			return scheduleElsewhere(key, f.Environment)
 		}
 		f.Environment, f.Schedule = environment, name
 		return nil
 	}
 	f.Schedule = lookup
 	return nil
+}
+
+// scheduleElsewhere refuses two filters that exclude each other: an empty list
+// would look like having no backups.
+func scheduleElsewhere(key, environment string) error {
+	return envbackup.Invalid(envbackup.Finding{
+		Severity: envbackup.SeverityError, Path: "schedule", Summary: "Schedule of another environment",
+		Detail: fmt.Sprintf("%q is not a schedule of environment %q. Leave out one of the two.", key, environment),
+	})
 }
 
 func (s *server) getBackup(ctx context.Context, in *Keyed) (*plain[wire.Backup], error) {

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -9,13 +10,17 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
 )
 
-var _ datasource.DataSourceWithConfigure = (*backupsDataSource)(nil)
+var (
+	_ datasource.DataSourceWithConfigure      = (*backupsDataSource)(nil)
+	_ datasource.DataSourceWithValidateConfig = (*backupsDataSource)(nil)
+)
 
 const (
 	defaultBackups = 100
@@ -67,9 +72,9 @@ func (d *backupsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Backups as the daemon lists them, newest first. All filters that are set must hold.",
 		Attributes: map[string]schema.Attribute{
-			"environment": filter("Name of the environment."),
-			"schedule":    filter("`ENVIRONMENT/NAME` or id of the schedule; with `environment`, its name alone."),
-			"destination": filter("Name of the destination."),
+			"environment": filter("Name of the environment.", notEmpty{}),
+			"schedule":    filter("`ENVIRONMENT/NAME` or id of the schedule; with `environment`, its name alone.", notEmpty{}),
+			"destination": filter("Name of the destination.", notEmpty{}),
 			"status":      filter("`complete`, `partial`, `suspect` or `damaged`.", stringvalidator.OneOf("complete", "partial", "suspect", "damaged")),
 			"verified": schema.BoolAttribute{
 				Optional: true, MarkdownDescription: "Whether it passed a verification.",
@@ -99,6 +104,20 @@ func (d *backupsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest
 
 func (d *backupsDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
 	d.session = sessionOf(req.ProviderData, &resp.Diagnostics)
+}
+
+// ValidateConfig refuses a span of time in which no instant lies: it would
+// select nothing, which looks like having no backups.
+func (d *backupsDataSource) ValidateConfig(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
+	var since, until types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("since"), &since)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("until"), &until)...)
+	from, errFrom := time.Parse(time.RFC3339, since.ValueString())
+	to, errTo := time.Parse(time.RFC3339, until.ValueString())
+	if errFrom == nil && errTo == nil && !from.Before(to) {
+		resp.Diagnostics.AddAttributeError(path.Root("until"), "Empty span of time",
+			fmt.Sprintf("until = %q is not after since = %q, so no backup can lie between them. Exchange them, or leave one out.", until.ValueString(), since.ValueString()))
+	}
 }
 
 func (d *backupsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {

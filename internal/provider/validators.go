@@ -94,8 +94,13 @@ func (age) ValidateString(_ context.Context, req validator.StringRequest, resp *
 	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
 		return
 	}
-	if _, err := retention.ParseDuration(req.ConfigValue.ValueString()); err != nil {
+	d, err := retention.ParseDuration(req.ConfigValue.ValueString())
+	switch {
+	case err != nil:
 		resp.Diagnostics.AddAttributeError(req.Path, "Invalid duration", sentence(err.Error()))
+	case d.IsZero():
+		resp.Diagnostics.AddAttributeError(req.Path, "Invalid duration",
+			fmt.Sprintf("%q is no time at all. Write for example \"26h\", or leave it out for any age.", req.ConfigValue.ValueString()))
 	}
 }
 
