@@ -194,3 +194,24 @@ func TestSchedulesDataSource(t *testing.T) {
 		},
 	}}})
 }
+
+// TestGuideIsValid: the configurations of the guide about checks are valid as
+// they stand, all of them together.
+func TestGuideIsValid(t *testing.T) {
+	t.Parallel()
+	page := string(mustRead(t, "../../templates/guides/checks.md"))
+	blocks := regexp.MustCompile("(?s)```terraform\n(.*?)```").FindAllStringSubmatch(page, -1)
+	if len(blocks) < 3 {
+		t.Fatalf("the guide has %d configurations", len(blocks))
+	}
+	config := ""
+	for _, block := range blocks {
+		config += block[1]
+	}
+	newWorkspace(t, config).run(t, "validate", "-no-color")
+	for _, name := range regexp.MustCompile("`examples/([a-z-]+)`").FindAllStringSubmatch(page, -1) {
+		if _, err := os.Stat(filepath.Join(examples, name[1], "main.tf")); err != nil {
+			t.Errorf("the guide names an example that is not there: %v", err)
+		}
+	}
+}
