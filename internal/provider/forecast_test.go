@@ -170,8 +170,8 @@ func TestForecastAsksTheDaemon(t *testing.T) {
 			},
 		},
 		{
-			Config:      config + forecast("  cron = \"@daily\"\n  retention = { keep_daily = 60 }\n  schedule = \"shop/nigthly\""),
-			ExpectError: regexp.MustCompile(`(?s)Schedule does not exist.*\n\s*\d+:\s+schedule = .*shop/nigthly.*envbackup\s+schedules\s+list`),
+			Config:      config + forecast("  cron = \"@daily\"\n  retention = { keep_daily = 60 }\n  schedule = \"shop/nightyl\""),
+			ExpectError: regexp.MustCompile(`(?s)Schedule does not exist.*\n\s*\d+:\s+schedule = .*shop/nightyl.*envbackup\s+schedules\s+list`),
 		},
 		{Config: config},
 	}})
