@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -36,6 +37,7 @@ func (d *forecastDataSource) Schema(ctx context.Context, _ datasource.SchemaRequ
 			Optional: true, ElementType: types.StringType,
 			MarkdownDescription: "Names of the destinations. With them the daemon says whether it knows them and who can open their backups. " +
 				"Default: those of `schedule`, if given.",
+			Validators: []validator.List{listvalidator.NoNullValues()},
 		},
 		"schedule": schema.StringAttribute{
 			Optional: true,
