@@ -74,12 +74,18 @@ func (s *server) preflight(ctx context.Context, in *struct{ Body wire.Preflight 
 	if f.doc.Summary != "" {
 		body.Forecast = &f.doc
 	}
-	outlook, ok, err := preflight.Preview(preflight.Of(p.spec), s.Now().UTC(), nextRuns)
+	proposal := preflight.Of(p.spec)
+	if p.old != nil {
+		proposal.ID = p.old.ID
+	}
+	outlook, ok, err := preflight.Preview(proposal, s.Now().UTC(), nextRuns)
 	if err != nil {
 		return nil, fmt.Errorf("next runs of %q: %w", p.spec.Cron, err)
 	}
 	if ok {
-		body.NextRuns = outlook.NextRuns
+		for _, run := range outlook.NextRuns {
+			body.NextRuns = append(body.NextRuns, run.Start)
+		}
 		body.Outlook = outlookDoc(outlook)
 	}
 	return &plain[wire.PreflightResult]{body}, nil

@@ -43,6 +43,11 @@ func (s *Schedule) Gaps(loc *time.Location) Gaps {
 			w.add(midnight-sp.offset, gaps)
 		}
 	}
+	return w.gaps(loc)
+}
+
+// gaps says what was met.
+func (w *gapWalk) gaps(loc *time.Location) Gaps {
 	g := Gaps{Runs: w.runs}
 	if g.Few() {
 		return g
@@ -104,20 +109,28 @@ type dayGaps struct {
 func (s *Schedule) dayGaps(lo, hi int64) dayGaps {
 	g := dayGaps{min: 1<<62 - 1}
 	for m := range s.minutesOfDay(lo*60, hi*60) {
-		at := int64(m) * 60
-		if g.runs == 0 {
-			g.first = at
-		} else {
-			gap := at - g.last
-			g.min = min(g.min, gap)
-			if gap > g.max {
-				g.max, g.maxFrom = gap, g.last
-			}
-		}
-		g.last = at
-		g.runs++
+		g.run(int64(m) * 60)
 	}
 	return g
+}
+
+// run adds a run that is not before the last; one at the same instant is the
+// same.
+func (g *dayGaps) run(at int64) {
+	switch {
+	case g.runs == 0:
+		g.first = at
+	case at == g.last:
+		return
+	default:
+		gap := at - g.last
+		g.min = min(g.min, gap)
+		if gap > g.max {
+			g.max, g.maxFrom = gap, g.last
+		}
+	}
+	g.last = at
+	g.runs++
 }
 
 // run adds a single run. One at the same instant as the last is the same run.

@@ -10,6 +10,7 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
+	"github.com/envbackup/terraform-provider-envbackup/internal/slots"
 )
 
 // Check returns all that is to be said about a proposal: errors first, then
@@ -57,10 +58,9 @@ type checker struct {
 	loc     *time.Location
 	keep    *retention.Policy
 	lengths map[string]retention.Duration // the plain durations that are valid and given
-	windows []window
+	windows *slots.Windows
 	// windowsKnown: the blackout windows are all valid and known.
 	windowsKnown bool
-	gaps         *cron.Gaps // with the windows in force; see worst
 	plainGaps    map[*time.Location]cron.Gaps
 
 	findings []envbackup.Finding

@@ -6,6 +6,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
+	"github.com/envbackup/terraform-provider-envbackup/internal/slots"
 )
 
 // Forecast is what the configuration alone says about a schedule, over the
@@ -34,9 +35,13 @@ func Describe(p Proposal) (Forecast, bool) {
 	if !known {
 		return Forecast{}, false
 	}
-	bound := retention.MaxBackups(*c.keep, c.sched, c.loc)
+	bound := slots.MaxBackups(*c.keep, c.sched, c.loc, c.windows, c.lengths["jitter"].Approx())
 	f := Forecast{WorstCaseGap: gap, MaxBackups: int64(bound.Backups)}
-	f.Summary = c.sched.DescribeIn(zoneName(*p.Timezone)) + "; "
+	f.Summary = c.sched.DescribeIn(zoneName(*p.Timezone))
+	if !c.windows.None() {
+		f.Summary += ", outside of blackout windows"
+	}
+	f.Summary += "; "
 	switch {
 	case bound.Unbounded:
 		f.Summary += "keeps every backup"
@@ -54,8 +59,8 @@ func Describe(p Proposal) (Forecast, bool) {
 // WorstCaseGap returns what Forecast.WorstCaseGap says about an expression
 // alone, and the distance itself, which is meaningless when few is true.
 func WorstCaseGap(s *cron.Schedule, loc *time.Location) (text string, gap time.Duration, few bool) {
-	g := s.Gaps(loc)
-	return g.String(), g.Max, g.Few()
+	w := slots.WorstCase(s, loc, nil, 0)
+	return w.Text(), w.Longest, w.Few()
 }
 
 // read parses a proposal without judging it.
@@ -69,36 +74,87 @@ func read(p Proposal) *checker {
 	return c
 }
 
-// Outlook is what a proposal does from a given instant on.
+// Outlook is what a proposal does from a given instant on, if every run
+// succeeds.
 type Outlook struct {
-	NextRuns   []time.Time // in the schedule's zone
-	RunsPerDay float64     // over the 28 days that follow
-	// Points says how many restore points there are over time; see
-	// retention.Simulate.
+	// NextRuns are the runs to come, without those that a blackout window skips
+	// or that are coalesced; fewer than asked for where there are none, as while
+	// the schedule is paused. The backup at the creation is none of them.
+	NextRuns   []slots.Run
+	RunsPerDay float64 // over the 28 days that follow
+	// Created: a backup is taken at once, because the schedule is new.
+	Created bool
+	// Points says how many restore points there are over time, those of the
+	// proposal alone: what exists of an older schedule is not among them. See
+	// retention.Replay for what they leave out, R4's grace above all.
 	Points retention.Simulation
 }
 
 // Preview returns the outlook from an instant on, with the next n runs. It
-// reports false while cron, time zone or retention are unknown or not valid.
+// reports false while cron, time zone, retention or blackout windows are
+// unknown or not valid.
+//
+// Runs start where the daemon starts them: blackout windows skip or defer them,
+// and where the proposal has its ID they are moved by its share of the jitter;
+// without one, which share is not known, and they start at their nominal time.
 func Preview(p Proposal, from time.Time, n int) (Outlook, bool, error) {
-	c := read(p)
-	if c.sched == nil || c.loc == nil || c.keep == nil {
+	replay, rhythm, ok := replayOf(p, from)
+	if !ok {
 		return Outlook{}, false, nil
 	}
-	runs, err := c.sched.NextN(from, c.loc, n)
-	if err != nil {
+	o := Outlook{Created: replay.Created, Points: replay.Simulate(retention.Duration{})}
+	if replay.None {
+		return o, true, nil
+	}
+	var err error
+	if o.NextRuns, err = rhythm.NextN(from, replay.Zone, n); err != nil {
 		return Outlook{}, false, err
 	}
 	const days = 28
 	count := 0
-	for h := range c.sched.Hours(from.Add(1), from.Add(days*day+1), c.loc) {
+	for h := range rhythm.Hours(from.Add(1), from.Add(days*day+1), replay.Zone) {
 		count += h.N()
 	}
-	return Outlook{
-		NextRuns:   runs,
-		RunsPerDay: float64(count) / days,
-		Points:     retention.Simulate(*c.keep, c.sched, c.loc, from, retention.Duration{}),
-	}, true, nil
+	o.RunsPerDay = float64(count) / days
+	return o, true, nil
+}
+
+// ReplayOf returns what a proposal does from an instant on, ready to be asked
+// which backups exist at any other: Preview's restore points come from it. It
+// reports false where Preview does.
+//
+//	r, ok := preflight.ReplayOf(proposal, created)
+//	state := r.At(created.AddDate(0, 1, 0)) // how many, and the oldest
+//	exact := r.KeptAt(created.AddDate(0, 1, 0)) // their nominal times
+//
+// A schedule that does not exist yet (no ID) has a backup at from unless it is
+// paused or run_on_create is false. To follow a schedule from its creation on
+// with its share of the jitter, set the ID and then Created of the result.
+func ReplayOf(p Proposal, from time.Time) (retention.Replay, bool) {
+	r, _, ok := replayOf(p, from)
+	return r, ok
+}
+
+func replayOf(p Proposal, from time.Time) (retention.Replay, *slots.Rhythm, bool) {
+	c := read(p)
+	if c.sched == nil || c.loc == nil || c.keep == nil || !c.windowsKnown {
+		return retention.Replay{}, nil, false
+	}
+	var share time.Duration
+	if p.ID != "" && c.valid("jitter") {
+		share = slots.Offset(p.ID, c.lengths["jitter"].Approx())
+	}
+	rhythm := slots.RhythmOf(c.sched, c.windows, share)
+	paused := p.Paused != nil && *p.Paused
+	return retention.Replay{
+		Policy: *c.keep, Runs: rhythm, Zone: c.loc, From: from,
+		Created: p.ID == "" && !paused && (p.RunOnCreate == nil || *p.RunOnCreate),
+		Start: func(nominal time.Time) time.Time {
+			start, _ := rhythm.Start(nominal, c.loc)
+			return start
+		},
+		None: paused,
+	}, rhythm, true
 }
 
 // age says about how long something is, rounded up: in hours under two days,

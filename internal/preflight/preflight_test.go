@@ -66,6 +66,12 @@ func TestFindings(t *testing.T) {
 			`error cron [] Unsupported cron syntax | "CRON_TZ=UTC 0 3 * * *": a time zone prefix is not supported; set the schedule's time zone instead.`}},
 		"cron: empty": {`{"cron":""}`, nil, []string{
 			`error cron [] Invalid cron expression | "": is empty; write five fields (minute hour day-of-month month day-of-week), e.g. 30 2 * * *.`}},
+		"windows that skip every run": {`{"max_rpo":"26h","blackout":{"a":{"from":"02:00","to":"03:30","action":"skip"}}}`, nil, []string{
+			`error blackout [] Blackout leaves no run | Every run of "30 2 * * *" in Europe/Berlin falls into a blackout window that skips it or never ends, so no backup would ever be taken. Move the runs or the windows apart, or let one of the windows defer runs to its end.`}},
+		"a window without an end": {`{"blackout":{"a":{"from":"00:00","to":"24:00"}}}`, nil, []string{
+			`error blackout [] Blackout leaves no run | Every run of "30 2 * * *" in Europe/Berlin falls into a blackout window that skips it or never ends, so no backup would ever be taken. Move the runs or the windows apart, or let one of the windows defer runs to its end.`}},
+		"jitter into a window": {`{"jitter":"30m","blackout":{"a":{"from":"02:45","to":"08:00","action":"skip"}}}`, nil, []string{
+			`error blackout [] Blackout can leave no run | jitter = "30m" can move every run of "30 2 * * *" in Europe/Berlin into a blackout window that skips it, so that no backup would ever be taken. Move the runs or the windows apart, or let one of the windows defer runs to its end.`}},
 		"an unknown zone": {`{"timezone":"berlin"}`, nil, []string{
 			`error timezone [] Unknown time zone | "berlin" is not an IANA time zone. Did you mean "Europe/Berlin"?`}},
 		"the local zone": {`{"timezone":"Local"}`, nil, []string{
@@ -251,11 +257,13 @@ func TestDescribe(t *testing.T) {
 		"jitter": {`{"timezone":"UTC","jitter":"1h","retention":{"keep_last":1}}`,
 			preflight.Forecast{Summary: "every day at 02:30 UTC; keeps 1 backup", WorstCaseGap: "25h", MaxBackups: 1}},
 		"deferred to the end of a window": {`{"cron":"0 * * * *","timezone":"UTC","retention":{"keep_last":1},"blackout":{"office":{"days":"MON-FRI","from":"08:30","to":"17:15"}}}`,
-			preflight.Forecast{Summary: "every hour (UTC); keeps 1 backup", WorstCaseGap: "9h15m", MaxBackups: 1}},
+			preflight.Forecast{Summary: "every hour (UTC), outside of blackout windows; keeps 1 backup", WorstCaseGap: "9h15m", MaxBackups: 1}},
 		"windows over midnight that meet": {`{"cron":"0 3 * * *","timezone":"UTC","retention":{"keep_last":1},"blackout":{"a":{"from":"22:00","to":"04:00"},"b":{"days":"MON","from":"04:00","to":"06:00"}}}`,
-			preflight.Forecast{Summary: "every day at 03:00 UTC; keeps 1 backup", WorstCaseGap: "26h", MaxBackups: 1}},
+			preflight.Forecast{Summary: "every day at 03:00 UTC, outside of blackout windows; keeps 1 backup", WorstCaseGap: "26h", MaxBackups: 1}},
+		"a slot that some share of the jitter moves into a window": {`{"cron":"55 8 * * *","timezone":"UTC","jitter":"10m","retention":{"keep_last":1},"blackout":{"a":{"days":"FRI","from":"09:00","to":"17:00","action":"skip"}}}`,
+			preflight.Forecast{Summary: "every day at 08:55 UTC, outside of blackout windows; keeps 1 backup", WorstCaseGap: "48h10m", MaxBackups: 1}},
 		"skipped for ever": {`{"timezone":"UTC","retention":{"keep_last":1},"blackout":{"a":{"from":"02:00","to":"03:00","action":"skip"}}}`,
-			preflight.Forecast{Summary: "every day at 02:30 UTC; keeps 1 backup", WorstCaseGap: "over 24 years", MaxBackups: 1}},
+			preflight.Forecast{Summary: "every day at 02:30 UTC, outside of blackout windows; keeps 1 backup", WorstCaseGap: "over 24 years", MaxBackups: 1}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -283,16 +291,84 @@ func TestPreview(t *testing.T) {
 	}
 	var runs []string
 	for _, run := range o.NextRuns {
-		runs = append(runs, run.Format(time.RFC3339))
+		runs = append(runs, run.Start.Format(time.RFC3339))
 	}
 	if diff := cmp.Diff([]string{"2026-10-24T14:30:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-25T14:30:00+01:00"}, runs); diff != "" {
 		t.Errorf("NextRuns (-want +got):\n%s", diff)
 	}
-	if o.RunsPerDay != 2 || o.Points.Day.Backups != 2 || o.Points.Steady.Backups < 60 || o.Points.Steady.Backups > 62 {
+	if o.RunsPerDay != 2 || !o.Created || o.Points.Day.Backups != 3 || o.Points.Steady.Backups < 60 || o.Points.Steady.Backups > 62 {
 		t.Errorf("Preview = %+v", o)
 	}
 	if _, ok, err := preflight.Preview(preflight.Of(spec(t, `{"cron":"x"}`)), from, 3); ok || err != nil {
 		t.Errorf("Preview of a wrong expression: %v, %v", ok, err)
+	}
+}
+
+// S7, S8, S9, S11: the forecast takes the options of the schedule into account.
+func TestPreviewTakesTheOptionsIntoAccount(t *testing.T) {
+	t.Parallel()
+	from := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC) // a Wednesday
+	no := false
+	tests := map[string]struct {
+		change string
+		id     string
+		edit   func(*preflight.Proposal)
+		runs   []string // start, and the nominal time where it differs
+		perDay float64
+		points [3]int // after a day, 30 days, a year
+	}{
+		"plain": {`{"retention":{"keep_all":true}}`, "", nil,
+			[]string{"26 01:30:00", "27 01:30:00"}, 1, [3]int{2, 31, 366}},
+		"no backup at the creation": {`{"retention":{"keep_all":true},"run_on_create":false}`, "", nil,
+			[]string{"26 01:30:00", "27 01:30:00"}, 1, [3]int{1, 30, 365}},
+		"a schedule that exists has none": {`{"retention":{"keep_all":true}}`, "sch_1", nil,
+			[]string{"26 01:30:00", "27 01:30:00"}, 1, [3]int{1, 30, 365}},
+		"paused": {`{"retention":{"keep_all":true},"paused":true}`, "", nil, nil, 0, [3]int{}},
+		"not known whether it is paused": {`{"retention":{"keep_all":true},"paused":true}`, "",
+			func(p *preflight.Proposal) { p.Paused, p.RunOnCreate = nil, &no },
+			[]string{"26 01:30:00", "27 01:30:00"}, 1, [3]int{1, 30, 365}},
+		"skipped on two days of the week": {`{"retention":{"keep_all":true},"blackout":{"a":{"days":"THU,FRI","from":"00:00","to":"24:00","action":"skip"}}}`, "sch_1", nil,
+			[]string{"28 01:30:00", "29 01:30:00"}, 5. / 7, [3]int{0, 20, 260}},
+		"deferred, and coalesced into the newest": {`{"cron":"0 * * * *","timezone":"UTC","retention":{"keep_all":true},"blackout":{"a":{"from":"13:30","to":"17:15"}}}`, "sch_1", nil,
+			[]string{"25 13:00:00", "25 17:15:00 for 17:00", "25 18:00:00"}, 21, [3]int{21, 630, 7665}},
+		"its share of the jitter": {`{"retention":{"keep_all":true},"jitter":"30m"}`, "sch_1", nil,
+			[]string{"26 01:42:34 for 01:30", "27 01:42:34 for 01:30"}, 1, [3]int{1, 30, 365}},
+		"no share is known yet": {`{"retention":{"keep_all":true},"jitter":"30m","run_on_create":false}`, "", nil,
+			[]string{"26 01:30:00", "27 01:30:00"}, 1, [3]int{1, 30, 365}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := preflight.Of(spec(t, test.change))
+			p.ID = test.id
+			if test.edit != nil {
+				test.edit(&p)
+			}
+			o, ok, err := preflight.Preview(p, from, max(1, len(test.runs)))
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			var runs []string
+			for _, run := range o.NextRuns {
+				line := run.Start.UTC().Format("02 15:04:05")
+				if !run.Nominal.Equal(run.Start) {
+					line += run.Nominal.UTC().Format(" for 15:04")
+				}
+				runs = append(runs, line)
+			}
+			if diff := cmp.Diff(test.runs, runs); diff != "" {
+				t.Errorf("NextRuns (-want +got):\n%s", diff)
+			}
+			points := [3]int{o.Points.Day.Backups, o.Points.Month.Backups, o.Points.Year.Backups}
+			if points != test.points || o.RunsPerDay != test.perDay {
+				t.Errorf("%v runs a day and %v, want %v and %v", o.RunsPerDay, points, test.perDay, test.points)
+			}
+		})
+	}
+	unknown := preflight.Of(spec(t, ""))
+	unknown.BlackoutUnknown = true
+	if _, ok, err := preflight.Preview(unknown, from, 1); ok || err != nil {
+		t.Errorf("Preview without the blackout windows: %v, %v", ok, err)
 	}
 }
 

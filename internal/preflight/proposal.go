@@ -18,6 +18,10 @@ import (
 // value that only apply will know: every check that needs it is skipped. A
 // value that is not given is a pointer to "", or an empty slice.
 type Proposal struct {
+	// ID is the schedule's, empty for one that does not exist yet. No finding
+	// needs it: it decides the share of the jitter and whether a backup is
+	// taken at the creation (Preview).
+	ID                string
 	Name, Environment *string
 	Destinations      []string
 	Cron, Timezone    *string
@@ -34,6 +38,9 @@ type Proposal struct {
 	// Blackout is nil when there is none, unless BlackoutUnknown.
 	Blackout        map[string]envbackup.Blackout
 	BlackoutUnknown bool
+	// Paused and RunOnCreate are nil when they are not given or not known: then
+	// they have their defaults, false and true. No finding needs them.
+	Paused, RunOnCreate *bool
 	// Verify is nil when it is not given or not known.
 	Verify *envbackup.VerifySpec
 	// AcknowledgeRemoval is nil when it is not given.
@@ -41,7 +48,8 @@ type Proposal struct {
 	LintIgnore         []string
 }
 
-// Of returns the proposal of a specification in which everything is known.
+// Of returns the proposal of a specification in which everything is known. The
+// schedule does not exist yet; set ID for one that does.
 func Of(s envbackup.ScheduleSpec) Proposal {
 	destinations := s.Destinations
 	if destinations == nil {
@@ -52,7 +60,7 @@ func Of(s envbackup.ScheduleSpec) Proposal {
 		Cron: &s.Cron, Timezone: &s.Timezone, Retention: &s.Retention,
 		Jitter: &s.Jitter, CatchUpWithin: &s.CatchUpWithin, Overlap: &s.Overlap,
 		StartDeadline: &s.StartDeadline, Timeout: &s.Timeout, MaxRPO: &s.MaxRPO, OnDestroy: &s.OnDestroy,
-		Retries: s.Retries, Blackout: s.Blackout, Verify: s.Verify,
+		Retries: s.Retries, Blackout: s.Blackout, Paused: &s.Paused, RunOnCreate: s.RunOnCreate, Verify: s.Verify,
 		AcknowledgeRemoval: s.AcknowledgeRemoval, LintIgnore: s.LintIgnore,
 	}
 }

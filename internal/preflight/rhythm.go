@@ -5,6 +5,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
+	"github.com/envbackup/terraform-provider-envbackup/internal/slots"
 )
 
 // plain returns the gaps of the expression alone, in one zone; several checks
@@ -21,35 +22,26 @@ func (c *checker) plain(loc *time.Location) cron.Gaps {
 	return g
 }
 
-// worst returns the gaps of the proposal, blackout windows included, and false
-// while something that they depend on is not known.
-func (c *checker) worst() (cron.Gaps, bool) {
-	if c.sched == nil || c.loc == nil || !c.windowsKnown {
-		return cron.Gaps{}, false
+// worst returns the worst gaps of the proposal, blackout windows and jitter
+// included, and false while something that they depend on is not known.
+func (c *checker) worst() (slots.WorstGap, bool) {
+	if c.sched == nil || c.loc == nil || !c.windowsKnown || c.p.Jitter == nil || *c.p.Jitter != "" && !c.valid("jitter") {
+		return slots.WorstGap{}, false
 	}
-	if c.gaps == nil {
-		g := c.plain(c.loc)
-		if len(c.windows) > 0 {
-			g = gapsWithin(c.sched, c.loc, c.windows)
-		}
-		c.gaps = &g
-	}
-	return *c.gaps, true
+	return slots.WorstCase(c.sched, c.loc, c.windows, c.lengths["jitter"].Approx()), true
 }
 
-// worstGap returns the largest distance between two runs, jitter included, and
-// its text. known is false while it depends on something unknown; the text is
-// "over 24 years" and the distance as long when there are no two runs.
+// worstGap returns the largest distance between two runs and its text. The text
+// is "over 24 years" and the distance as long when there are no two runs.
 func (c *checker) worstGap() (gap time.Duration, text string, known bool) {
-	g, ok := c.worst()
-	if !ok || c.p.Jitter == nil || *c.p.Jitter != "" && !c.valid("jitter") {
+	w, known := c.worst()
+	switch {
+	case !known:
 		return 0, "", false
+	case w.Few():
+		return 24 * 366 * day, w.Text(), true
 	}
-	if g.Few() {
-		return 24 * 366 * 24 * time.Hour, g.String(), true
-	}
-	gap = g.Max + c.lengths["jitter"].Approx()
-	return gap, cron.FormatGap(gap), true
+	return w.Longest, w.Text(), true
 }
 
 func (c *checker) valid(path string) bool {
@@ -75,16 +67,20 @@ func (c *checker) rhythm() {
 		return
 	}
 	g, _ := c.worst()
+	if g.NoRun {
+		c.noRun()
+		return
+	}
 	if rpo, given := c.lengths["max_rpo"]; given && rpo.Approx() < gap {
 		detail := "The longest time between two runs of %s in %s%s is %s%s, and max_rpo is %s. Run it more often, or set max_rpo to at least %s."
 		blackout := ""
-		if len(c.windows) > 0 {
+		if len(c.p.Blackout) > 0 {
 			blackout = " with its blackout windows"
 		}
 		if g.Few() {
 			c.fail("max_rpo", "Schedule cannot meet max_rpo", "%s has fewer than two runs from 2000 to 2040, and max_rpo is %s. Run it more often.", quote(*c.p.Cron), *c.p.MaxRPO)
 		} else {
-			c.fail("max_rpo", "Schedule cannot meet max_rpo", detail, quote(*c.p.Cron), zoneName(*c.p.Timezone), blackout, text, c.example(g), *c.p.MaxRPO, text)
+			c.fail("max_rpo", "Schedule cannot meet max_rpo", detail, quote(*c.p.Cron), zoneName(*c.p.Timezone), blackout, text, c.example(g.Gaps), *c.p.MaxRPO, text)
 		}
 	}
 	if c.keep == nil {
@@ -108,6 +104,19 @@ func (c *checker) rhythm() {
 			"timeout = %s is longer than the longest time between two runs, which is %s, so one run that hangs makes later ones be skipped. Use less than %s.",
 			quote(*c.p.Timeout), text, text)
 	}
+}
+
+// noRun refuses windows that leave no run: always, or with some share of the
+// jitter.
+func (c *checker) noRun() {
+	const advice = "Move the runs or the windows apart, or let one of the windows defer runs to its end."
+	if none := slots.WorstCase(c.sched, c.loc, c.windows, 0); none.NoRun || c.lengths["jitter"].IsZero() {
+		c.fail("blackout", "Blackout leaves no run", "Every run of %s in %s falls into a blackout window that skips it or never ends, so no backup would ever be taken. %s",
+			quote(*c.p.Cron), zoneName(*c.p.Timezone), advice)
+		return
+	}
+	c.fail("blackout", "Blackout can leave no run", "jitter = %s can move every run of %s in %s into a blackout window that skips it, so that no backup would ever be taken. %s",
+		quote(*c.p.Jitter), quote(*c.p.Cron), zoneName(*c.p.Timezone), advice)
 }
 
 // example names two runs that are as far apart, and says so when it is a change

@@ -134,7 +134,7 @@ func (d *forecastDataSource) Read(ctx context.Context, req datasource.ReadReques
 	}
 	findings := preflight.Check(p, nil, nil)
 	if d.session.online(&resp.Diagnostics) {
-		findings = append(findings, unsaid(d.ask(ctx, m, &resp.Diagnostics), findings)...)
+		findings = append(findings, unsaid(d.ask(ctx, m, &p, &resp.Diagnostics), findings)...)
 	}
 	if resp.Diagnostics.HasError() {
 		return
@@ -148,8 +148,9 @@ func (d *forecastDataSource) Read(ctx context.Context, req datasource.ReadReques
 }
 
 // ask returns what the daemon finds: its limits, names that it does not know,
-// and, for an edit, existing backups that it would remove.
-func (d *forecastDataSource) ask(ctx context.Context, m forecastModel, diags *diag.Diagnostics) []envbackup.Finding {
+// and, for an edit, existing backups that it would remove. The proposal learns
+// the id of the schedule that is edited, which decides its share of the jitter.
+func (d *forecastDataSource) ask(ctx context.Context, m forecastModel, p *preflight.Proposal, diags *diag.Diagnostics) []envbackup.Finding {
 	spec, more := m.schedule().spec(ctx)
 	diags.Append(more...)
 	if diags.HasError() {
@@ -169,6 +170,7 @@ func (d *forecastDataSource) ask(ctx context.Context, m forecastModel, diags *di
 			return nil
 		}
 		in.ID, in.Schedule.Name = edited.ID, edited.Name
+		p.ID = edited.ID
 		if m.Environment.IsNull() {
 			in.Schedule.Environment = edited.Environment
 		}
@@ -239,8 +241,9 @@ func (m *forecastModel) foresee(p preflight.Proposal) error {
 	}
 	m.RunsPerDay = types.Float64Value(outlook.RunsPerDay)
 	for _, run := range outlook.NextRuns {
-		at := types.StringValue(run.Format(time.RFC3339))
-		m.NextRuns = append(m.NextRuns, nextRunModel{At: at, NominalAt: at})
+		m.NextRuns = append(m.NextRuns, nextRunModel{
+			At: types.StringValue(run.Start.Format(time.RFC3339)), NominalAt: types.StringValue(run.Nominal.Format(time.RFC3339)),
+		})
 	}
 	s := outlook.Points
 	m.RestorePoints = &restorePointsModel{

@@ -84,7 +84,7 @@ func (d *forecastDataSource) Schema(ctx context.Context, _ datasource.SchemaRequ
 			Computed: true, MarkdownDescription: "The next runs after `from`, in the schedule's time zone; empty while something is not valid.",
 			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 				"at":         computedText("When the run starts, as RFC 3339."),
-				"nominal_at": computedText("The instant that `cron` selects. It differs from `at` when a blackout window defers the run."),
+				"nominal_at": computedText("The instant that `cron` selects. It differs from `at` when a blackout window defers the run, and by the share of the jitter when `schedule` names one."),
 			}},
 		},
 		"restore_points": schema.SingleNestedAttribute{

@@ -33,7 +33,7 @@ type Bound struct {
 //
 // It costs a few milliseconds, and one plan asks for the same several times, so
 // the latest answers are remembered.
-func MaxBackups(p Policy, s *cron.Schedule, loc *time.Location) Bound {
+func MaxBackups(p Policy, s Runs, loc *time.Location) Bound {
 	if p.KeepAll {
 		return Bound{Unbounded: true}
 	}
@@ -46,7 +46,7 @@ func MaxBackups(p Policy, s *cron.Schedule, loc *time.Location) Bound {
 	return b
 }
 
-func maxBackups(p Policy, s *cron.Schedule, loc *time.Location) Bound {
+func maxBackups(p Policy, s Runs, loc *time.Location) Bound {
 	b := newBounder(p, s, loc)
 	if b == nil {
 		// Fewer than two runs in four decades, each the only one of its unit;
@@ -123,7 +123,7 @@ type unitRuns struct {
 	months, years []int
 }
 
-func newBounder(p Policy, s *cron.Schedule, loc *time.Location) *bounder {
+func newBounder(p Policy, s Runs, loc *time.Location) *bounder {
 	b := &bounder{policy: p, loc: loc}
 	runs := s.Gaps(loc).Runs
 	if runs < 2 {

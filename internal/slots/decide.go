@@ -70,12 +70,14 @@ func (d *Decision) row(s Stretch, outcome envbackup.SlotOutcome, reason string) 
 func (t *Timing) decideDue(d *Decision, after time.Time, due Stretch, now time.Time) {
 	newest, silencedBy := due.Last, ""
 	for {
-		from, name, ok := t.silenced(t.deferred(newest.Add(t.Offset)))
+		start := t.deferred(newest.Add(t.Offset))
+		from, name, ok := t.silenced(start)
 		if !ok {
 			break
 		}
 		silencedBy = name
-		before := t.Between(after, from.Add(-t.Offset-time.Second))
+		// What was due within the same windows meets the same silence.
+		before := t.Between(after, earlier(from, t.waitingSince(newest.Add(t.Offset))).Add(-t.Offset-time.Second))
 		if before.Count == 0 {
 			d.row(due, envbackup.SlotSkippedBlackout, blackoutReason(name))
 			return
@@ -85,7 +87,6 @@ func (t *Timing) decideDue(d *Decision, after time.Time, due Stretch, now time.T
 			break // it will be missed, and so is everything before it
 		}
 	}
-
 	dueAt := t.deferred(newest.Add(t.Offset))
 	late := now.Sub(dueAt) > lateAfter
 	reason := "the daemon did not run then"
@@ -124,13 +125,37 @@ func (t *Timing) coalesceFrom(after, newest, now time.Time) time.Time {
 	if older.Count == 0 {
 		return boundary
 	}
-	for _, w := range t.windows {
-		from, to, ok := w.around(older.Last.Add(t.Offset), t.Loc)
-		if ok && !w.skip && (now.Sub(to) <= lateAfter || newest.Add(t.Offset).Before(to)) {
-			boundary = earlier(boundary, from.Add(-t.Offset-time.Second))
-		}
+	waited := older.Last.Add(t.Offset)
+	if to := t.deferred(waited); to.After(waited) && (now.Sub(to) <= lateAfter || newest.Add(t.Offset).Before(to)) {
+		boundary = earlier(boundary, t.waitingSince(waited).Add(-t.Offset-time.Second))
 	}
 	return boundary
+}
+
+// deferred returns when a start at an instant is allowed as far as deferring
+// windows are concerned: then, or at their end; days later where they have none.
+func (t *Timing) deferred(start time.Time) time.Time {
+	at, _ := t.windows.end(start.Unix(), t.Loc)
+	if at == start.Unix() {
+		return start.UTC()
+	}
+	return time.Unix(at, 0).UTC()
+}
+
+// waitingSince returns the instant since which deferring windows hold a start
+// at the given one, which is itself outside of them.
+func (t *Timing) waitingSince(start time.Time) time.Time {
+	if from, ok := t.windows.waiting(start.Unix(), t.Loc); ok {
+		return time.Unix(from, 0).UTC()
+	}
+	return start.UTC()
+}
+
+// silenced returns the skipping window around an instant, if there is one, and
+// since when everything is skipped.
+func (t *Timing) silenced(at time.Time) (from time.Time, name string, ok bool) {
+	since, name, ok := t.windows.silencing(at.Unix(), t.Loc)
+	return time.Unix(since, 0).UTC(), name, ok
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -13,7 +13,6 @@ package slots
 import (
 	"fmt"
 	"hash/fnv"
-	"strings"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
@@ -47,7 +46,7 @@ type Timing struct {
 
 	catchUp bool
 	within  retention.Duration // zero for the default
-	windows []window
+	windows *Windows
 }
 
 // Of parses what a schedule says about time. The error names the attribute;
@@ -69,7 +68,7 @@ func Of(s envbackup.Schedule) (*Timing, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Offset = offset(s.ID, jitter)
+	t.Offset = Offset(s.ID, jitter)
 	if t.StartDeadline, err = fixed("start_deadline", s.StartDeadline, DefaultStartDeadline); err != nil {
 		return nil, err
 	}
@@ -81,7 +80,7 @@ func Of(s envbackup.Schedule) (*Timing, error) {
 			return nil, fmt.Errorf("catch_up_within: %w", err)
 		}
 	}
-	t.windows, err = parseWindows(s.Blackout)
+	t.windows, err = ParseWindows(s.Blackout)
 	return t, err
 }
 
@@ -98,9 +97,9 @@ func fixed(attribute, text string, absent time.Duration) (time.Duration, error) 
 	return d.Approx(), nil
 }
 
-// offset is a stable number in [0, jitter), in whole seconds, spread evenly
-// over schedules.
-func offset(scheduleID string, jitter time.Duration) time.Duration {
+// Offset is a schedule's share of its jitter (S7): a stable number in [0,
+// jitter), in whole seconds, spread evenly over schedules.
+func Offset(scheduleID string, jitter time.Duration) time.Duration {
 	seconds := int64(jitter / time.Second)
 	if seconds <= 0 {
 		return 0
@@ -177,31 +176,4 @@ func (t *Timing) catchUpEnd(nominal, due time.Time) time.Time {
 	}
 	gap := next.Sub(nominal)
 	return due.Add(max(gap/2, min(gap, 24*time.Hour)))
-}
-
-// parseWindows reads the blackout windows, in the order of their names so
-// that reasons are the same every time.
-func parseWindows(blackout map[string]envbackup.Blackout) ([]window, error) {
-	windows := make([]window, 0, len(blackout))
-	for name, b := range blackout {
-		w, err := parseWindow(name, b)
-		if err != nil {
-			return nil, fmt.Errorf("blackout.%s.%w", name, err)
-		}
-		windows = append(windows, w)
-	}
-	sortWindows(windows)
-	return windows, nil
-}
-
-// clockTime reads "HH:MM", or "24:00" for the end of the day, as minutes.
-func clockTime(text string) (int, error) {
-	if strings.TrimSpace(text) == "24:00" {
-		return 24 * 60, nil
-	}
-	t, err := time.Parse("15:04", strings.TrimSpace(text))
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a time of day; write HH:MM", text)
-	}
-	return t.Hour()*60 + t.Minute(), nil
 }
