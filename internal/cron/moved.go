@@ -3,6 +3,7 @@ package cron
 import (
 	"iter"
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -19,6 +20,10 @@ type Move struct {
 	Weekly func(run int64) (start int64, ok bool)
 	// Exact does the same for any run, in Unix seconds.
 	Exact func(run int64) (start int64, ok bool)
+	// Even reports whether every run between two, at most an hour apart, starts
+	// with one and the same delay, in seconds. It may say no for want of
+	// looking closely.
+	Even func(first, last int64) (delay int64, ok bool)
 }
 
 // GapsMoved is Gaps of the starts, in the order of their runs; starts must not
@@ -31,9 +36,19 @@ func (s *Schedule) GapsMoved(loc *time.Location, m Move) Gaps {
 	reach := int64((m.Reach + time.Second - 1) / time.Second)
 	w := gapWalk{min: 1<<62 - 1}
 	days := s.movedDays(m)
+	hour := dayGaps{min: 1<<62 - 1}
+	for set := s.minute; set != 0; set &= set - 1 {
+		hour.run(int64(bits.TrailingZeros64(set)) * 60)
+	}
 	done := from.Unix() // everything before it has been walked
 	walkEach := func(until int64) {
 		for h := range s.Hours(time.Unix(done, 0), time.Unix(until, 0), loc) {
+			if h.Minutes == s.minute {
+				if delay, ok := m.Even(h.First(), h.Last()); ok {
+					w.add(h.Start()+delay, hour)
+					continue
+				}
+			}
 			for ; h.Minutes != 0; h.Minutes &= h.Minutes - 1 {
 				if at, ok := m.Exact(h.First()); ok {
 					w.run(at)
@@ -45,9 +60,11 @@ func (s *Schedule) GapsMoved(loc *time.Location, m Move) Gaps {
 	high := int64(math.MinInt64) // where the wall clock has been
 	for _, seg := range spansBetween(loc, from.Unix(), to.Unix()) {
 		// The quiet days of the segment: no change of the clock can reach them,
-		// neither by the time that it skipped or repeated nor by a late start.
+		// neither by the time that it skipped or repeated nor by a late start. A
+		// run that makes up for skipped time falls on the change itself, so a day
+		// that begins with one is not quiet.
 		lo, hi := max(seg.from, done)+seg.offset, seg.to+seg.offset
-		first := floorDiv(max(lo, high)+86399, 86400)
+		first := floorDiv(max(lo, high), 86400) + 1
 		end := floorDiv(hi-reach, 86400)
 		high = max(high, hi)
 		if first >= end {

@@ -157,6 +157,14 @@ func (r *Rhythm) move(loc *time.Location) cron.Move {
 			}
 			return at, ok
 		},
+		Even: func(first, last int64) (int64, bool) {
+			first, last = first+r.offset, last+r.offset
+			if first < end || c.ahead(first) != c.ahead(last) {
+				return 0, false
+			}
+			a, b := minuteOfWeek(first, c.offset)/60, minuteOfWeek(last, c.offset)/60
+			return r.offset, w.deferred[a]|w.skipped[a]|w.deferred[b]|w.skipped[b] == 0
+		},
 	}
 }
 

@@ -1,6 +1,7 @@
 package slots_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -125,4 +126,26 @@ func TestRhythmIsWhatDecideDoes(t *testing.T) {
 			t.Fatalf("%q in %s, jitter %q (%s), windows %+v, after %s (-Decide +Rhythm):\n%s", s.Cron, s.Timezone, s.Jitter, timing.Offset, s.Blackout, after.Format(time.RFC3339), diff)
 		}
 	}
+}
+
+// parsed reads an expression, a zone and windows in JSON.
+func parsed(t testing.TB, expr, zone, blackout string) (*cron.Schedule, *time.Location, *slots.Windows) {
+	t.Helper()
+	s, err := cron.Parse(expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loc, err := cron.LoadZone(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var windows map[string]envbackup.Blackout
+	if err := json.Unmarshal([]byte(blackout), &windows); err != nil {
+		t.Fatal(err)
+	}
+	w, err := slots.ParseWindows(windows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, loc, w
 }
