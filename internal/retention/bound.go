@@ -26,10 +26,10 @@ type Bound struct {
 // it depends on nothing but its arguments. Every run succeeds in it; manual
 // backups, held ones and the second list come on top.
 //
-// For schedules of more than a few runs a day, a part of the window is looked at
-// and a state only after the last run of each stretch of hours, where the count
-// is largest; one is added where the period's edge can fall between two such
-// looks.
+// For schedules of more than a few runs a day, a state is looked at only after
+// the last run of each stretch of hours, where the count is largest, and a part
+// of the window where all hours are alike; one is added where the period's edge
+// can fall between two such looks.
 //
 // It costs a few milliseconds, and one plan asks for the same several times, so
 // the latest answers are remembered.
@@ -131,9 +131,9 @@ func newBounder(p Policy, s Runs, loc *time.Location) *bounder {
 	}
 	b.dense = runs > manyRuns
 	from, to := cron.Window(loc)
-	if b.dense {
-		// Many hours repeat the same pattern: the time that the rules reach
-		// back and eight years with two leap days show all there is.
+	if b.dense && sameEveryHour(s, loc, from, to, runs) {
+		// The time that the rules reach back and eight years with two leap days
+		// show all there is.
 		steady, _ := p.steadyAfter(s, loc, from)
 		if end := steady.AddDate(8, 0, 0); end.Before(to) {
 			to = end
@@ -155,6 +155,15 @@ func newBounder(p Policy, s Runs, loc *time.Location) *bounder {
 	}
 	b.findUnits()
 	return b
+}
+
+// sameEveryHour reports whether every hour of the window has the same runs, so
+// that no change of the clock and no day makes a difference.
+func sameEveryHour(s Runs, loc *time.Location, from, to time.Time, runs int) bool {
+	for h := range s.Hours(from, from.Add(24*time.Hour), loc) {
+		return int64(runs)*3600 == int64(h.N())*(to.Unix()-from.Unix())
+	}
+	return false
 }
 
 // findUnits collects the last runs of the units that the policy counts.
@@ -274,7 +283,9 @@ func (b *bounder) at(i int, state cron.Hour, edgeHour *int, position [kinds]int)
 	if !p.MaxAge.IsZero() {
 		limit = p.MaxAge.Before(time.Unix(now, 0), b.loc).Unix()
 		hour, _ := slices.BinarySearchFunc(b.hours, limit, func(h cron.Hour, at int64) int { return int(h.Last() - at) })
-		kept = min(kept, max(runs-b.runsUntil(limit-1, &hour), p.AtLeast))
+		// The backup at the creation may lie anywhere after the limit, with
+		// nothing before it.
+		kept = min(kept, max(runs-b.runsUntil(limit, &hour)+1, p.AtLeast))
 	}
 	unitLimit := limit
 	if b.dense && !p.MaxAge.IsZero() {

@@ -171,8 +171,8 @@ func (s *Service) endWaitingRuns(ctx context.Context, tx *store.Tx, scheduleID s
 	return nil
 }
 
-// closeGap runs an edited schedule at once when its next slot lies further
-// from the last good backup than two slots ever do (S11).
+// closeGap runs an edited schedule at once when its next run lies further from
+// the last good backup than the worst-case gap that its plan shows (S11).
 func (s *Service) closeGap(ctx context.Context, tx *store.Tx, sched envbackup.Schedule, timing *slots.Timing, now time.Time) error {
 	last, err := tx.LastGood(ctx, sched.ID)
 	if envbackup.CodeOf(err) == envbackup.CodeNotFound {
@@ -181,8 +181,21 @@ func (s *Service) closeGap(ctx context.Context, tx *store.Tx, sched envbackup.Sc
 	if err != nil {
 		return err
 	}
-	gaps := timing.Cron.Gaps(timing.Loc)
-	if gaps.Few() || sched.NextAt.Sub(last.Nominal) <= gaps.Max+timing.Offset {
+	worst := timing.WorstGap()
+	if worst.Few() {
+		return nil
+	}
+	next, err := timing.Rhythm().NextN(sched.DecidedUntil, timing.Loc, 1)
+	if err != nil {
+		return err
+	}
+	// A backup is as old as what it read: one that was deferred, or had to wait,
+	// is younger than its slot.
+	taken := last.Nominal
+	if last.StartedAt.After(taken) {
+		taken = last.StartedAt
+	}
+	if len(next) > 0 && next[0].Start.Sub(taken) <= worst.Longest {
 		return nil
 	}
 	blocker, err := s.makeRoom(ctx, tx, sched, timing, now, now)

@@ -403,6 +403,43 @@ func TestEditThatOpensAGapRunsAtOnce(t *testing.T) { // S11
 	f.expect(s, "02 01:00 ran schedule:succeeded", "02 02:30  catch_up:queued")
 }
 
+func TestEditKnowsThatBlackoutWindowsWidenTheGap(t *testing.T) { // S8, S11
+	f := sqliteFixture(t)
+	weekend := map[string]envbackup.Blackout{"weekend": {Days: "SAT,SUN", From: "00:00", To: "24:00", Action: "skip"}}
+	friday := day(1, 0).AddDate(0, 0, 4)
+	s := f.create(friday.Add(-time.Hour), func(s *envbackup.ScheduleSpec) { s.Cron, s.Blackout = "0 1 * * *", weekend })
+	ctx := t.Context()
+	f.tick(friday)
+	f.move(runOf(f, s, 0), envbackup.RunSucceeded)
+	b := envbackup.Backup{SnapshotID: "aa", ScheduleID: s.ID, DestinationID: s.DestinationIDs[0], Status: envbackup.BackupComplete, Nominal: friday, StartedAt: friday.Add(time.Minute)}
+	if err := f.store.AddBackup(ctx, &b); err != nil {
+		t.Fatal(err)
+	}
+	runs := func() (n int) {
+		for _, line := range f.told(s) {
+			if strings.Contains(line, "queued") {
+				n++
+			}
+		}
+		return n
+	}
+	sunday := friday.AddDate(0, 0, 2)
+	same := envbackup.Schedule{Meta: s.Meta, ScheduleSpec: spec(func(s *envbackup.ScheduleSpec) { s.Cron, s.Blackout, s.Description = "0 1 * * *", weekend, "x" })}
+	if err := f.service.Update(ctx, &same, 0, sunday); err != nil {
+		t.Fatal(err)
+	}
+	if n := runs(); n != 0 {
+		t.Errorf("Monday's run is as far as the windows make it, and the edit made a run: %v", f.told(s))
+	}
+	open := envbackup.Schedule{Meta: s.Meta, ScheduleSpec: spec(func(s *envbackup.ScheduleSpec) { s.Cron = "0 1 * * *" })}
+	if err := f.service.Update(ctx, &open, 0, sunday.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if n := runs(); n != 1 {
+		t.Errorf("without the windows Monday is too far, and the edit made no run: %v", f.told(s))
+	}
+}
+
 func TestRunNowTakesNoSlot(t *testing.T) { // S10
 	each(t, func(t *testing.T, f fixture) {
 		s := f.create(day(8, 30), nil)

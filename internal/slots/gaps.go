@@ -57,6 +57,9 @@ func WorstCase(s *cron.Schedule, loc *time.Location, windows *Windows, jitter ti
 	})
 }
 
+// WorstGap is WorstCase of the schedule.
+func (t *Timing) WorstGap() WorstGap { return WorstCase(t.Cron, t.Loc, t.windows, t.jitter) }
+
 func worstCase(s *cron.Schedule, loc *time.Location, windows *Windows, jitter time.Duration) WorstGap {
 	if windows.None() {
 		// Jitter moves every start alike.

@@ -44,6 +44,7 @@ type Timing struct {
 	QueueOverlap  bool          // S3: "queue" rather than "skip"
 	Paused        bool
 
+	jitter  time.Duration
 	catchUp bool
 	within  retention.Duration // zero for the default
 	windows *Windows
@@ -68,7 +69,7 @@ func Of(s envbackup.Schedule) (*Timing, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Offset = Offset(s.ID, jitter)
+	t.jitter, t.Offset = jitter, Offset(s.ID, jitter)
 	if t.StartDeadline, err = fixed("start_deadline", s.StartDeadline, DefaultStartDeadline); err != nil {
 		return nil, err
 	}

@@ -89,6 +89,14 @@ func TestDecide(t *testing.T) {
 			[]string{"run 01 09:00 due 01 09:00:00", "next 01 10:00 at 01 10:00:00"}},
 		"after downtime over a skipping window nothing of it is caught up": {"S2 S8", envbackup.ScheduleSpec{Cron: "0 * * * *", CatchUpWithin: "1d", Blackout: office("skip")}, "2026-03-02 07:00:00", "2026-03-02 16:30:00",
 			[]string{"missed 02 08:00..02 08:00 x1", "skipped_blackout 02 09:00..02 16:00 x8", "next 02 17:00 at 02 17:00:00"}},
+		"deferred into a skipping window is skipped": {"S8", envbackup.ScheduleSpec{Cron: "30 * * * *", Blackout: map[string]envbackup.Blackout{
+			"a": {From: "09:00", To: "12:00"}, "b": {From: "11:00", To: "13:00", Action: "skip"}}}, "2026-03-02 08:30:00", "2026-03-02 12:00:00",
+			[]string{"skipped_blackout 02 09:30..02 11:30 x3", "next 02 12:30 at 02 12:30:00"}},
+		"and what came before the windows is caught up": {"S2 S8", envbackup.ScheduleSpec{Cron: "30 * * * *", CatchUpWithin: "1d", Blackout: map[string]envbackup.Blackout{
+			"a": {From: "09:00", To: "12:00"}, "b": {From: "12:00", To: "13:00", Action: "skip"}}}, "2026-03-02 06:30:00", "2026-03-02 13:10:00",
+			[]string{"coalesced 02 07:30..02 07:30 x1", "skipped_blackout 02 09:30..02 12:30 x4", "catch up 02 08:30 due 02 13:10:00", "next 02 13:30 at 02 13:30:00"}},
+		"windows without an end run nothing": {"S8", envbackup.ScheduleSpec{Cron: "0 * * * *", Blackout: map[string]envbackup.Blackout{"a": {From: "00:00", To: "24:00"}}}, "2026-03-02 08:00:00", "2026-03-02 09:00:00",
+			[]string{"next 02 09:00 at 11 09:00:00"}},
 		"a window over midnight": {"S8", envbackup.ScheduleSpec{Cron: "0 * * * *", Blackout: map[string]envbackup.Blackout{"night": {From: "22:00", To: "06:00"}}}, "2026-03-02 01:00:00", "2026-03-02 02:00:00",
 			[]string{"next 02 02:00 at 02 06:00:00"}},
 		"an autumn night has 25 hourly slots in UTC": {"S2", envbackup.ScheduleSpec{Cron: "0 * * * *", Timezone: "Europe/Berlin", Paused: true}, "2026-10-24 22:00:00", "2026-10-25 23:00:00",
