@@ -84,6 +84,18 @@ func known(ctx context.Context, v attr.Value) bool {
 	if v.IsUnknown() {
 		return false
 	}
-	raw, err := v.ToTerraformValue(ctx)
-	return err == nil && raw.IsFullyKnown()
+	switch v := v.(type) {
+	case basetypes.StringValue, basetypes.BoolValue, basetypes.Int64Value, spelled:
+		return true
+	case basetypes.ObjectValue:
+		for _, attribute := range v.Attributes() {
+			if !known(ctx, attribute) {
+				return false
+			}
+		}
+		return true
+	default:
+		raw, err := v.ToTerraformValue(ctx)
+		return err == nil && raw.IsFullyKnown()
+	}
 }

@@ -5,8 +5,8 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
@@ -73,8 +73,14 @@ type blackoutModel struct {
 	Action types.String `tfsdk:"action"`
 }
 
-// The types of the nested attributes, as the schema declares them.
+// The types of the nested attributes, as the schema declares them, and the
+// fields that hold them.
 var (
+	scheduleFields  = fieldsOf[scheduleModel]()
+	retentionFields = fieldsOf[retentionModel]()
+	verifyFields    = fieldsOf[verifyModel]()
+	blackoutFields  = fieldsOf[blackoutModel]()
+
 	durationType   = spelledType{notation: durationNotation}
 	retentionTypes = map[string]attr.Type{
 		"period": durationType, "keep_last": types.Int64Type, "keep_hourly": types.Int64Type, "keep_daily": types.Int64Type,
@@ -91,7 +97,7 @@ var (
 // spec returns the schedule as the daemon takes it. Unknown values come out
 // as if they were not given; callers that can meet them ask preflight through
 // a proposal instead.
-func (m scheduleModel) spec(ctx context.Context) (envbackup.ScheduleSpec, diag.Diagnostics) {
+func (m scheduleModel) spec(context.Context) (envbackup.ScheduleSpec, diag.Diagnostics) {
 	s := envbackup.ScheduleSpec{
 		Name: m.Name.ValueString(), Description: m.Description.ValueString(), Environment: m.Environment.ValueString(),
 		Destinations: texts(m.Destinations), Cron: m.Cron.ValueString(), Timezone: m.Timezone.ValueString(),
@@ -104,13 +110,17 @@ func (m scheduleModel) spec(ctx context.Context) (envbackup.ScheduleSpec, diag.D
 	}
 	var diags diag.Diagnostics
 	if present(m.Retention) {
-		var r retentionModel
-		diags.Append(m.Retention.As(ctx, &r, basetypes.ObjectAsOptions{})...)
+		r, err := retentionFields.from(m.Retention.Attributes())
+		if err != nil {
+			diags.AddAttributeError(path.Root("retention"), "Cannot read the retention", err.Error())
+		}
 		s.Retention = r.spec()
 	}
 	if present(m.Verify) {
-		var v verifyModel
-		diags.Append(m.Verify.As(ctx, &v, basetypes.ObjectAsOptions{})...)
+		v, err := verifyFields.from(m.Verify.Attributes())
+		if err != nil {
+			diags.AddAttributeError(path.Root("verify"), "Cannot read the verification", err.Error())
+		}
 		s.Verify = &envbackup.VerifySpec{Level: v.Level.ValueString(), Every: v.Every.ValueString(), MaxDuration: v.MaxDuration.ValueString()}
 	}
 	if present(m.Blackout) {
@@ -120,8 +130,10 @@ func (m scheduleModel) spec(ctx context.Context) (envbackup.ScheduleSpec, diag.D
 			if !ok || !present(object) {
 				continue
 			}
-			var b blackoutModel
-			diags.Append(object.As(ctx, &b, basetypes.ObjectAsOptions{})...)
+			b, err := blackoutFields.from(object.Attributes())
+			if err != nil {
+				diags.AddAttributeError(path.Root("blackout").AtMapKey(name), "Cannot read the blackout", err.Error())
+			}
 			s.Blackout[name] = envbackup.Blackout{
 				Days: b.Days.ValueString(), From: b.From.ValueString(), To: b.To.ValueString(), Action: b.Action.ValueString(),
 			}
@@ -141,7 +153,7 @@ func (r retentionModel) spec() retention.Spec {
 
 // read fills the model from the daemon's answer. An attribute that state
 // leaves out stays out when the daemon has its default.
-func (m *scheduleModel) read(ctx context.Context, s wire.Schedule) diag.Diagnostics {
+func (m *scheduleModel) read(_ context.Context, s wire.Schedule) diag.Diagnostics {
 	var diags diag.Diagnostics
 	m.ID, m.Name, m.Environment = types.StringValue(s.ID), types.StringValue(s.Name), types.StringValue(s.Environment)
 	m.Description = textOrNull(m.Description, s.Description)
@@ -164,27 +176,28 @@ func (m *scheduleModel) read(ctx context.Context, s wire.Schedule) diag.Diagnost
 	}
 	m.LintIgnore = listOf(m.LintIgnore, s.LintIgnore)
 
-	retained, d := m.readRetention(ctx, s.Retention)
+	retained, d := m.readRetention(s.Retention)
 	diags.Append(d...)
 	m.Retention = retained
-	verify, d := m.readVerify(ctx, s.Verify)
+	verify, d := m.readVerify(s.Verify)
 	diags.Append(d...)
 	m.Verify = verify
-	blackout, d := m.readBlackout(ctx, s.Blackout)
+	blackout, d := m.readBlackout(s.Blackout)
 	diags.Append(d...)
 	m.Blackout = blackout
 	return diags
 }
 
-func (m *scheduleModel) readRetention(ctx context.Context, s retention.Spec) (types.Object, diag.Diagnostics) {
+func (m *scheduleModel) readRetention(s retention.Spec) (types.Object, diag.Diagnostics) {
 	var prior retentionModel
 	if present(m.Retention) {
-		if diags := m.Retention.As(ctx, &prior, basetypes.ObjectAsOptions{}); diags.HasError() {
-			return m.Retention, diags
+		var err error
+		if prior, err = retentionFields.from(m.Retention.Attributes()); err != nil {
+			return m.Retention, diag.Diagnostics{diag.NewAttributeErrorDiagnostic(path.Root("retention"), "Cannot read the retention", err.Error())}
 		}
 	}
 	keepAll := s.KeepAll
-	return types.ObjectValueFrom(ctx, retentionTypes, retentionModel{
+	return types.ObjectValue(retentionTypes, retentionFields.values(&retentionModel{
 		Period: spelledOf(durationNotation, s.Period), KeepLast: numberOrNull(s.KeepLast), KeepHourly: numberOrNull(s.KeepHourly),
 		KeepDaily: numberOrNull(s.KeepDaily), KeepWeekly: numberOrNull(s.KeepWeekly), KeepMonthly: numberOrNull(s.KeepMonthly),
 		KeepYearly: numberOrNull(s.KeepYearly), KeepAtLeast: defaultedInt(prior.KeepAtLeast, s.KeepAtLeast, retention.DefaultAtLeast),
@@ -192,27 +205,28 @@ func (m *scheduleModel) readRetention(ctx context.Context, s retention.Spec) (ty
 		ManualPeriod: defaultedDuration(prior.ManualPeriod, s.ManualPeriod, retention.DefaultManualPeriod),
 		PruneGrace:   defaultedDuration(prior.PruneGrace, s.PruneGrace, retention.DefaultPruneGrace),
 		KeepAll:      defaultedBool(prior.KeepAll, &keepAll, false),
-	})
+	}))
 }
 
-func (m *scheduleModel) readVerify(ctx context.Context, s *envbackup.VerifySpec) (types.Object, diag.Diagnostics) {
+func (m *scheduleModel) readVerify(s *envbackup.VerifySpec) (types.Object, diag.Diagnostics) {
 	if s == nil {
 		return types.ObjectNull(verifyTypes), nil
 	}
 	var prior verifyModel
 	if present(m.Verify) {
-		if diags := m.Verify.As(ctx, &prior, basetypes.ObjectAsOptions{}); diags.HasError() {
-			return m.Verify, diags
+		var err error
+		if prior, err = verifyFields.from(m.Verify.Attributes()); err != nil {
+			return m.Verify, diag.Diagnostics{diag.NewAttributeErrorDiagnostic(path.Root("verify"), "Cannot read the verification", err.Error())}
 		}
 	}
-	return types.ObjectValueFrom(ctx, verifyTypes, verifyModel{
+	return types.ObjectValue(verifyTypes, verifyFields.values(&verifyModel{
 		Level:       defaulted(prior.Level, s.Level, string(envbackup.VerifyRead)),
 		Every:       defaultedDuration(prior.Every, s.Every, envbackup.DefaultVerifyEvery),
 		MaxDuration: defaultedDuration(prior.MaxDuration, s.MaxDuration, envbackup.DefaultVerifyMaxDuration),
-	})
+	}))
 }
 
-func (m *scheduleModel) readBlackout(ctx context.Context, windows map[string]envbackup.Blackout) (types.Map, diag.Diagnostics) {
+func (m *scheduleModel) readBlackout(windows map[string]envbackup.Blackout) (types.Map, diag.Diagnostics) {
 	object := types.ObjectType{AttrTypes: blackoutTypes}
 	if len(windows) == 0 {
 		return types.MapNull(object), nil
@@ -220,20 +234,26 @@ func (m *scheduleModel) readBlackout(ctx context.Context, windows map[string]env
 	prior := map[string]blackoutModel{}
 	if present(m.Blackout) {
 		for name, value := range m.Blackout.Elements() {
-			var b blackoutModel
-			if o, ok := value.(types.Object); ok && !o.As(ctx, &b, basetypes.ObjectAsOptions{}).HasError() {
-				prior[name] = b
+			if o, ok := value.(types.Object); ok && present(o) {
+				if b, err := blackoutFields.from(o.Attributes()); err == nil {
+					prior[name] = b
+				}
 			}
 		}
 	}
-	models := map[string]blackoutModel{}
+	var diags diag.Diagnostics
+	values := map[string]attr.Value{}
 	for name, w := range windows {
-		models[name] = blackoutModel{
+		value, d := types.ObjectValue(blackoutTypes, blackoutFields.values(&blackoutModel{
 			Days: spelledOf(weekdayNotation, w.Days), From: types.StringValue(w.From), To: types.StringValue(w.To),
 			Action: defaulted(prior[name].Action, w.Action, "defer"),
-		}
+		}))
+		diags.Append(d...)
+		values[name] = value
 	}
-	return types.MapValueFrom(ctx, object, models)
+	blackout, d := types.MapValue(object, values)
+	diags.Append(d...)
+	return blackout, diags
 }
 
 // defaultedDuration is defaulted for durations.

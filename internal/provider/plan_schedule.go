@@ -28,12 +28,17 @@ func (r *scheduleResource) ValidateConfig(ctx context.Context, req resource.Vali
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	resp.Diagnostics.Append(r.findings(ctx, m)...)
+}
+
+// findings is ValidateConfig for a configuration that was read.
+func (r *scheduleResource) findings(ctx context.Context, m scheduleModel) diag.Diagnostics {
 	findings, diags := m.check(ctx)
-	resp.Diagnostics.Append(diags...)
 	if r.session == nil {
 		findings = slices.DeleteFunc(findings, func(f envbackup.Finding) bool { return f.Severity != envbackup.SeverityError })
 	}
-	addFindings(&resp.Diagnostics, findings)
+	addFindings(&diags, findings)
+	return diags
 }
 
 // ModifyPlan computes what is known without a daemon, and asks the daemon

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
@@ -44,10 +45,15 @@ const (
 	checksSkip    = "skip"
 )
 
-type envbackupProvider struct{ version string }
+type envbackupProvider struct {
+	version string
+	session atomic.Pointer[session] // what Configure made; nil before
+}
 
 // New returns the provider of the given release.
-func New(version string) provider.Provider { return &envbackupProvider{version: version} }
+func New(version string) provider.Provider { return newProvider(version) }
+
+func newProvider(version string) *envbackupProvider { return &envbackupProvider{version: version} }
 
 type providerModel struct {
 	Endpoint              types.String `tfsdk:"endpoint"`
@@ -149,6 +155,7 @@ func (p *envbackupProvider) Configure(ctx context.Context, req provider.Configur
 	}
 	s := &session{checks: stringOr(m.PlanChecks, checksAuto), owner: stringOr(m.Owner, "terraform")}
 	resp.ResourceData, resp.DataSourceData = s, s
+	p.session.Store(s)
 
 	if m.Endpoint.IsUnknown() || m.Token.IsUnknown() || m.TokenFile.IsUnknown() {
 		s.unknownEndpoint = true

@@ -79,11 +79,18 @@ func (r *scheduleResource) Read(ctx context.Context, req resource.ReadRequest, r
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	resp.Diagnostics.Append(m.read(ctx, s)...)
-	m.forecast(ctx)
+	resp.Diagnostics.Append(m.refresh(ctx, s)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 	resp.Diagnostics.Append(setVersion(ctx, resp.Private, s.Version)...)
-	warnHealth(&resp.Diagnostics, s)
+}
+
+// refresh fills the model from the daemon's answer to Read and returns what is
+// to be said about it.
+func (m *scheduleModel) refresh(ctx context.Context, s wire.Schedule) diag.Diagnostics {
+	diags := m.read(ctx, s)
+	m.forecast(ctx)
+	warnHealth(&diags, s)
+	return diags
 }
 
 func (r *scheduleResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {

@@ -33,13 +33,19 @@ func Serve(_ context.Context, version string, debuggable bool) error {
 // NewServer returns the provider as a protocol server, for Serve, for tests
 // and for the generator of the documentation's schema.
 func NewServer(version string) tfprotov6.ProviderServer {
-	inner := providerserver.NewProtocol6(New(version))()
-	if f, ok := inner.(fullServer); ok {
-		return lineServer{f}
+	p := newProvider(version)
+	inner := providerserver.NewProtocol6(p)()
+	f, ok := inner.(fullServer)
+	if !ok {
+		// A framework that lost one of the optional interfaces still serves;
+		// only the underlined lines are less exact, and plans slower.
+		return inner
 	}
-	// A framework that lost one of the optional interfaces still serves; only
-	// the underlined lines are less exact.
-	return inner
+	quick, err := newQuickSchedules(&p.session)
+	if err != nil {
+		return lineServer{f} // a test holds that this does not happen
+	}
+	return quickServer{lineServer{f}, quick}
 }
 
 // tune makes plans cheap. The SDK writes a log line for each attribute that it
