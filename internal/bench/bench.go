@@ -93,7 +93,7 @@ func (b *bench) do(ctx context.Context, d discipline) (*result, error) {
 	}
 	b.progress("%s", d.name)
 	size := b.sizes[d.tree]
-	r := &result{discipline: d, samples: map[string][]sample{}, stored: map[string]usage{}, files: size.files, bytes: size.bytes}
+	r := &result{discipline: d, samples: map[string][]sample{}, stored: map[string]usage{}, requests: map[string]int{}, files: size.files, bytes: size.bytes}
 	if err := d.run(b, ctx, d, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}

@@ -22,8 +22,16 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/tooltest"
 )
 
-// TestMain lets the test binary stand in for the program as a child of itself.
+// TestMain lets the test binary stand in for the program as a child of itself,
+// and as the provider that the SDK serves.
 func TestMain(m *testing.M) {
+	if served, err := servedBySDK(os.Args[1:]); served {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "child" {
 		if err := dispatch(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -409,7 +417,7 @@ func TestEveryPromisedFigureHasALine(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"rss-full", "rss-restore", "rss-nochange", "stage-limit", "plan-3"} {
+	for _, want := range []string{"rss-full", "rss-restore", "rss-nochange", "stage-limit", "plan-3", "plan-3-cpu", "plan-3-requests"} {
 		if names[want] != 1 {
 			t.Errorf("%s has %d lines, want 1", want, names[want])
 		}

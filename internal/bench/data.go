@@ -34,7 +34,7 @@ type extent struct {
 // shapes into a few minutes.
 var (
 	wholeExtent   = extent{Rounds: 3, GoCopies: 5, DumpBytes: 500 << 20, RandBytes: 350 << 20, SmallFiles: 100_000, PruneFiles: 10_000, Snapshots: 200, Keep: 20, Schedules: 1000}
-	reducedExtent = extent{Rounds: 3, GoCopies: 1, DumpBytes: 100 << 20, RandBytes: 70 << 20, SmallFiles: 20_000, PruneFiles: 2_000, Snapshots: 200, Keep: 20, Schedules: 100}
+	reducedExtent = extent{Rounds: 3, GoCopies: 1, DumpBytes: 100 << 20, RandBytes: 70 << 20, SmallFiles: 20_000, PruneFiles: 2_000, Snapshots: 200, Keep: 20, Schedules: 1000}
 )
 
 // seed is the same in every run: figures of different days are about the same

@@ -32,6 +32,7 @@ type result struct {
 	order      []string // contenders as they first appeared
 	samples    map[string][]sample
 	stored     map[string]usage
+	requests   map[string]int // that one plan makes
 	stages     []stageRate
 	files      int // or schedules
 	bytes      int64
@@ -95,7 +96,11 @@ func disciplines(x extent) []discipline {
 		d.bars = []bar{wallBar("", value)}
 		all = append(all, d)
 	}
-	all = append(all, discipline{name: fmt.Sprintf("plan-%d", x.Schedules), run: plan, bars: []bar{wallBar("", 0.25)}})
+	all = append(all, discipline{name: fmt.Sprintf("plan-%d", x.Schedules), run: plan, bars: []bar{
+		wallBarAgainst("", terraformDataName, 0.25),
+		{name: "-cpu", metric: cpuSeconds, against: []string{sdkName}, value: 2, unit: "s"},
+		{name: "-requests", metric: planRequests, against: []string{sdkName}, value: 4, unit: "requests", limit: true},
+	}})
 	for i := range all {
 		for j := range all[i].bars {
 			if b := &all[i].bars[j]; b.name == "" || b.name[0] == '-' {

@@ -79,6 +79,8 @@ func storedObjects(r *result, contender string) float64 {
 	return float64(r.stored[contender].Objects)
 }
 
+func planRequests(r *result, contender string) float64 { return float64(r.requests[contender]) }
+
 // rate is the throughput of a full backup, or of the stages alone, in MB of
 // source a second.
 func rate(r *result, contender string) float64 {
