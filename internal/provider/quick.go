@@ -192,13 +192,7 @@ func (q *quickSchedules) plan(req *tfprotov6.PlanResourceChangeRequest) *tfproto
 	}
 	identity := encodedNull
 	if req.PriorIdentity != nil {
-		var id string
-		if values, ok := q.value.Values(req.PriorState.MsgPack); ok {
-			if text, ok := values[q.id].(basetypes.StringValue); ok {
-				id = text.ValueString()
-			}
-		}
-		if identity = encodedIdentity(id); !sameIdentity(req.PriorIdentity, identity) {
+		if identity = tfwire.Object("id", prior[q.id]); !sameIdentity(req.PriorIdentity, identity) {
 			return nil
 		}
 	}
@@ -278,7 +272,7 @@ func isEncodedVersion(private []byte) bool {
 var encodedNull = tfwire.Null()
 
 // encodedIdentity is the identity of the resource with this id.
-func encodedIdentity(id string) []byte { return tfwire.StringObject("id", id) }
+func encodedIdentity(id string) []byte { return tfwire.Object("id", tfwire.String(id)) }
 
 // sameIdentity reports whether Terraform sent this identity, or none: before
 // 1.12 it knows of none.

@@ -258,7 +258,11 @@ func appendLength(b []byte, fixed byte, n int) []byte {
 // Null is the encoded null of every type.
 func Null() []byte { return []byte{codeNil} }
 
-// StringObject is the encoded object with this one attribute.
-func StringObject(name, value string) []byte {
-	return appendString(appendString(appendLength(nil, fixMap, 1), name), value)
+// String is the encoded text.
+func String(text string) []byte { return appendString(nil, text) }
+
+// Object is the encoded object with this one attribute, whose value is
+// encoded already.
+func Object(name string, value []byte) []byte {
+	return append(appendString(appendLength(nil, fixMap, 1), name), value...)
 }
