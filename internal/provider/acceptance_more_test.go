@@ -90,6 +90,8 @@ func TestFact2EveryAttributeCanBeRespelled(t *testing.T) {
 		"retention.manual_period": {`manual_period = "30d"`, `manual_period = "720h"`},
 		"retention.prune_grace":   {`prune_grace = "36h"`, `prune_grace = "1d12h"`},
 		"blackout.days":           {`days = "MON-FRI"`, `days = "1-5"`},
+		"verify.every":            {`every = "1w"`, `every = "7d"`},
+		"verify.max_duration":     {`max_duration = "120m"`, `max_duration = "2h"`},
 	}
 	named := map[string]bool{}
 	for name := range spellings {
@@ -115,6 +117,7 @@ func TestFact2EveryAttributeCanBeRespelled(t *testing.T) {
 		}
 		return providerConfig(d.URL, fakeToken) + scheduleConfig(attributes+
 			"  retention = {\n"+nested["retention"]+"  }\n"+
+			"  verify = {\n"+nested["verify"]+"  }\n"+
 			"  blackout = {\n    office = { from = \"09:00\", to = \"17:00\", "+strings.TrimSpace(nested["blackout"])+" }\n  }\n")
 	}
 	steps := []resource.TestStep{{Config: config(func(string) bool { return false })}}

@@ -331,7 +331,7 @@ var daemonFindings = map[string]proposal{
 		"warning `destinations = [\"disk\", \"dsik\"]`: Destination does not exist | The daemon does not know \"dsik\". Did you mean \"disk\"? It knows \"disk\", \"local\". To create it in the same apply, refer to it: envbackup_destination.NAME.name. Silence it with lint_ignore = [\"not-found\"].",
 	}},
 	"nobody else can open it": {`destinations = ["local"]`, []string{
-		"warning `destinations = [\"local\"]`: Only this daemon can open the backups | The destination has no recovery password, and the password of the repository was never shown: if this daemon's host is lost, so are the backups. Set recovery_password_wo on the destination, or keep what this prints: envbackup key show --environment shop --destination local. Silence it with lint_ignore = [\"recovery-key-missing\"].",
+		"warning `destinations = [\"local\"]`: Only this daemon can open the backups | The destination has no recovery password, and the password of the repository there was never shown: if this daemon's host is lost, so are the backups. Set recovery_password_wo on the destination, or keep what this prints after the first run: envbackup key show --environment shop --destination local. Silence it with lint_ignore = [\"recovery-key-missing\"].",
 	}},
 }
 
