@@ -86,7 +86,21 @@ func Parse(expr string) (*Schedule, error) {
 type parser struct{ expr string }
 
 func (p *parser) fail(field int, value, msg, hint string) *ParseError {
-	return &ParseError{Expr: p.expr, Field: field, Value: value, Msg: msg, Hint: hint}
+	return &ParseError{Expr: p.expr, Field: field, Value: p.written(field, value), Msg: msg, Hint: hint}
+}
+
+// written returns a part of a field as it was given; the parser itself works on
+// capital letters.
+func (p *parser) written(field int, part string) string {
+	given := strings.FieldsFunc(p.expr, func(r rune) bool { return r == ' ' || r == '\t' })
+	if field < 1 || field > len(given) {
+		return part
+	}
+	at := strings.Index(strings.ToUpper(given[field-1]), part)
+	if at < 0 {
+		return part
+	}
+	return given[field-1][at : at+len(part)]
 }
 
 // split returns the five fields, upper-case, after the checks that concern the
@@ -183,7 +197,7 @@ func (p *parser) field(i int, text string) ([]item, error) {
 			if part[0] == '*' && part != "*" {
 				hint = "write the values out"
 			}
-			return nil, p.fail(i, text, part+" cannot be part of a list", hint)
+			return nil, p.fail(i, text, p.written(i, part)+" cannot be part of a list", hint)
 		}
 		more, err := p.item(i, part)
 		if err != nil {
@@ -263,7 +277,7 @@ func (p *parser) item(i int, text string) ([]item, error) {
 func (p *parser) step(i int, text, stepText string, it item) (int, error) {
 	n, ok := number(stepText)
 	if !ok {
-		return 0, p.fail(i, text, fmt.Sprintf("the step %s is not a number", quote(stepText)), "write a whole number after /")
+		return 0, p.fail(i, text, fmt.Sprintf("the step %s is not a number", quote(p.written(i, stepText))), "write a whole number after /")
 	}
 	if n < 1 {
 		return 0, p.fail(i, text, "the step must be at least 1", "")
@@ -332,12 +346,12 @@ func (p *parser) notAValue(i int, text, v string) error {
 		for k, name := range other.names {
 			switch {
 			case v == name:
-				return p.fail(i, text, fmt.Sprintf("%s is a %s name", v, other.name), "")
+				return p.fail(i, text, fmt.Sprintf("%s is a %s name", p.written(i, v), other.name), "")
 			case strings.HasPrefix(fullNames[j][k], v) && len(v) > 3:
 				if j+1 == i {
-					return p.fail(i, text, fmt.Sprintf("%s is not a name", quote(v)), "use the three-letter form "+name)
+					return p.fail(i, text, fmt.Sprintf("%s is not a name", quote(p.written(i, v))), "use the three-letter form "+name)
 				}
-				return p.fail(i, text, fmt.Sprintf("%s is a %s name", v, other.name), "")
+				return p.fail(i, text, fmt.Sprintf("%s is a %s name", p.written(i, v), other.name), "")
 			}
 		}
 	}
@@ -351,7 +365,7 @@ func (p *parser) notAValue(i int, text, v string) error {
 	if f.names != nil {
 		hint += " or a name such as " + f.names[0]
 	}
-	return p.fail(i, text, fmt.Sprintf("%s is not a number", quote(v)), hint)
+	return p.fail(i, text, fmt.Sprintf("%s is not a number", quote(p.written(i, v))), hint)
 }
 
 // fullNames are recognised only to be answered with their short form.
