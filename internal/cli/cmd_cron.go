@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/preflight"
 )
 
 func (a *app) cronCommand() *cobra.Command {
@@ -21,6 +23,7 @@ func (a *app) cronNextCommand() *cobra.Command {
 		count    int
 		timezone string
 		after    string
+		blackout []string
 		asJSON   bool
 	)
 	cmd := &cobra.Command{
@@ -30,11 +33,13 @@ func (a *app) cronNextCommand() *cobra.Command {
 given time zone (UTC as Z). Daylight saving time is applied as the daemon does:
 a time that the clock skips runs once right after the gap, a time that occurs
 twice runs the first time only, and a schedule of every hour runs in every real
-hour.
+hour. With blackout windows the instants are those at which the runs really
+start: skipped ones are missing, deferred ones are one at the window's end.
 
 An invalid expression or zone prints why on standard error and exits with 2.`,
 		Example: `  envbackup cron next --count 5 --timezone Europe/Berlin "30 2 * * *"
-  envbackup cron next --after 2026-03-28T00:00:00Z "0 */6 * * *"`,
+  envbackup cron next --after 2026-03-28T00:00:00Z "0 */6 * * *"
+  envbackup cron next --blackout "MON-FRI 09:00-17:00" "0 * * * *"`,
 		Args: oneExpression,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if count < 1 || count > 10_000 {
@@ -47,21 +52,27 @@ An invalid expression or zone prints why on standard error and exits with 2.`,
 					return usageError{fmt.Errorf("--after %q is not an RFC 3339 instant, such as 2026-03-28T00:00:00Z", after)}
 				}
 			}
-			zone, err := cron.LoadZone(timezone)
-			if err != nil {
+			if _, err := cron.LoadZone(timezone); err != nil {
 				return usageError{err}
 			}
-			schedule, err := cron.Parse(args[0])
-			if err != nil {
+			if _, err := cron.Parse(args[0]); err != nil {
 				return usageError{err}
 			}
-			runs, err := schedule.NextN(from, zone, count)
+			lines := []string{}
+			windows, err := parseBlackout(blackout)
+			if err != nil {
+				return err
+			}
+			proposal := preflight.Proposal{Cron: &args[0], Timezone: &timezone, Jitter: new(string), Blackout: windows}
+			if findings := preflight.Check(proposal, nil, nil); envbackup.HasError(findings) {
+				return envbackup.Invalid(findings...)
+			}
+			runs, _, err := preflight.NextRuns(proposal, from, count)
 			if err != nil {
 				return fmt.Errorf("compute the next runs: %w", err)
 			}
-			lines := make([]string, len(runs))
-			for i, run := range runs {
-				lines[i] = run.In(zone).Format(time.RFC3339)
+			for _, run := range runs {
+				lines = append(lines, run.Start.Format(time.RFC3339))
 			}
 			if asJSON {
 				return a.printJSON(lines)
@@ -72,9 +83,44 @@ An invalid expression or zone prints why on standard error and exits with 2.`,
 	}
 	cmd.Flags().IntVarP(&count, "count", "n", 5, "how many runs")
 	cmd.Flags().StringVar(&timezone, "timezone", "UTC", "IANA time zone of the schedule")
+	blackoutFlag(cmd, &blackout)
 	cmd.Flags().StringVar(&after, "after", "", "start strictly after this RFC 3339 instant (default: now)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON list")
 	return cmd
+}
+
+func blackoutFlag(cmd *cobra.Command, to *[]string) {
+	cmd.Flags().StringArrayVar(to, "blackout", nil, `a window without runs, as "[DAYS ]FROM-TO[ skip|defer]", such as "MON-FRI 09:00-17:00 skip"; can be repeated`)
+}
+
+// parseBlackout reads the windows of --blackout. Whether days and times are
+// right is for preflight to say.
+func parseBlackout(texts []string) (map[string]envbackup.Blackout, error) {
+	var windows map[string]envbackup.Blackout
+	for i, text := range texts {
+		var b envbackup.Blackout
+		for _, word := range strings.Fields(text) {
+			from, to, isTime := strings.Cut(word, "-")
+			switch {
+			case isTime && strings.Contains(word, ":") && b.From == "":
+				b.From, b.To = from, to
+			case b.From == "" && b.Days == "":
+				b.Days = word
+			case b.From != "" && b.Action == "":
+				b.Action = word
+			default:
+				return nil, usageError{fmt.Errorf("--blackout %q: write [DAYS ]FROM-TO[ skip|defer], such as \"MON-FRI 09:00-17:00 skip\"", text)}
+			}
+		}
+		if b.From == "" {
+			return nil, usageError{fmt.Errorf("--blackout %q: the times are missing; write for example \"MON-FRI 09:00-17:00 skip\"", text)}
+		}
+		if windows == nil {
+			windows = map[string]envbackup.Blackout{}
+		}
+		windows[fmt.Sprint(i+1)] = b
+	}
+	return windows, nil
 }
 
 // oneExpression asks for the quotes that a shell needs: without them each field

@@ -45,6 +45,8 @@ func (a *app) retentionSimulateCommand() *cobra.Command {
 		expression     string
 		timezone       string
 		after, horizon string
+		blackout       []string
+		onCreate       bool
 		asJSON         bool
 	)
 	counts := map[string]**int64{
@@ -57,11 +59,13 @@ func (a *app) retentionSimulateCommand() *cobra.Command {
 		Long: `Say how many restore points a schedule and a retention leave after a day, 30 days
 and a year, in the steady state and at the horizon, if every run succeeds, and how
 old the oldest is then. The rules are those of a schedule's retention, and what a
-plan would say about them is said here.
+plan would say about them is said here. Each prune is taken to follow its run at
+once: the grace in which removals wait after an edit (prune_grace) is left out.
 
 A wrong expression, zone or rule prints why on standard error and exits with 2.`,
 		Example: `  envbackup retention simulate --cron "30 2 * * *" --timezone Europe/Berlin --period 30d --keep-monthly 12
-  envbackup retention simulate --cron "0 * * * *" --keep-hourly 24 --keep-daily 14 --horizon 2y --json`,
+  envbackup retention simulate --cron "0 * * * *" --keep-hourly 24 --keep-daily 14 --horizon 2y --json
+  envbackup retention simulate --cron "0 * * * *" --period 7d --blackout "MON-FRI 09:00-17:00 skip"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if expression == "" {
@@ -87,7 +91,11 @@ A wrong expression, zone or rule prints why on standard error and exits with 2.`
 			if err != nil {
 				return err
 			}
-			result, err := simulate(spec, expression, timezone, from, far)
+			proposal := preflight.Proposal{Cron: &expression, Timezone: &timezone, Retention: &spec, Jitter: new(string), RunOnCreate: &onCreate}
+			if proposal.Blackout, err = parseBlackout(blackout); err != nil {
+				return err
+			}
+			result, err := simulate(proposal, from, far)
 			if err != nil {
 				return err
 			}
@@ -112,6 +120,8 @@ A wrong expression, zone or rule prints why on standard error and exits with 2.`
 	flags.StringVar(&spec.ManualPeriod, "manual-period", "", "how long manual backups are kept (default "+retention.DefaultManualPeriod+")")
 	flags.StringVar(&spec.PruneGrace, "prune-grace", "", "how long doubtful removals wait (default "+retention.DefaultPruneGrace+")")
 	flags.BoolVar(&spec.KeepAll, "keep-all", false, "never remove anything")
+	blackoutFlag(cmd, &blackout)
+	flags.BoolVar(&onCreate, "run-on-create", false, "count the backup, too, that a new schedule takes at once")
 	flags.StringVar(&after, "after", "", "begin at this RFC 3339 instant (default: now)")
 	flags.StringVar(&horizon, "horizon", "2y", "how far to look ahead besides, at most 50y")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
@@ -133,26 +143,14 @@ func parseHorizon(text string) (retention.Duration, error) {
 
 // simulate judges the proposal as a plan does and walks it. Wrong input is
 // CodeInvalid with its findings.
-func simulate(spec retention.Spec, expression, timezone string, from time.Time, horizon retention.Duration) (simulation, error) {
-	proposal := preflight.Proposal{Cron: &expression, Timezone: &timezone, Retention: &spec}
+func simulate(proposal preflight.Proposal, from time.Time, horizon retention.Duration) (simulation, error) {
 	findings := preflight.Check(proposal, nil, nil)
 	if envbackup.HasError(findings) {
 		return simulation{}, envbackup.Invalid(findings...)
 	}
-	forecast, _ := preflight.Describe(preflight.Of(envbackup.ScheduleSpec{Cron: expression, Timezone: timezone, Retention: spec}))
-	schedule, err := cron.Parse(expression)
-	if err != nil {
-		return simulation{}, usageError{err}
-	}
-	zone, err := cron.LoadZone(timezone)
-	if err != nil {
-		return simulation{}, usageError{err}
-	}
-	policy, err := spec.Policy()
-	if err != nil {
-		return simulation{}, usageError{err}
-	}
-	s := retention.Simulate(policy, schedule, zone, from, horizon)
+	forecast, _ := preflight.Describe(proposal)
+	replay, _ := preflight.ReplayOf(proposal, from) // everything is known and valid
+	s := replay.Simulate(horizon)
 	if findings == nil {
 		findings = []envbackup.Finding{} // a list in JSON
 	}

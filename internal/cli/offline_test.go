@@ -45,6 +45,26 @@ func TestRetentionSimulate(t *testing.T) {
 	}
 }
 
+// S8: blackout windows count on the command line as in a plan.
+func TestBlackoutWithoutADaemon(t *testing.T) {
+	t.Parallel()
+	code, out, errs := execute(t, "cron", "next", "--count", "4", "--after", "2026-03-06T07:30:00Z", // a Friday
+		"--blackout", "MON-FRI 09:00-17:15", "--blackout", "SAT,SUN 00:00-24:00 skip", "0 */8 * * *")
+	want := "2026-03-06T08:00:00Z\n2026-03-06T17:15:00Z\n2026-03-09T00:00:00Z\n2026-03-09T08:00:00Z\n"
+	if code != 0 || out != want {
+		t.Errorf("cron next: exit code %d, %s%s, want %s", code, out, errs, want)
+	}
+	code, out, errs = execute(t, "retention", "simulate", "--cron", "0 0 * * *", "--after", "2026-03-02T12:00:00Z",
+		"--keep-daily", "20", "--horizon", "14d", "--blackout", "SAT,SUN 00:00-24:00 skip", "--run-on-create", "--json")
+	var got simulation
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil {
+		t.Fatalf("retention simulate: exit code %d, %v, %s%s", code, err, out, errs)
+	}
+	if got.Horizon.Backups != 11 || got.WorstCaseGap != "72h" || got.Summary != "every day at 00:00 UTC, outside of blackout windows; keeps at most 20 backups, the oldest about 28 days" {
+		t.Errorf("retention simulate: %+v", got)
+	}
+}
+
 // Wrong input is named with its flag's or attribute's name, and exits with 2.
 func TestWrongInputWithoutADaemon(t *testing.T) {
 	t.Parallel()
@@ -57,6 +77,11 @@ func TestWrongInputWithoutADaemon(t *testing.T) {
 		"floor cannot be 0":         {"retention", "simulate", "--cron", "0 0 * * *", "--keep-last", "3", "--keep-at-least", "0"},
 		"at most 50y":               {"retention", "simulate", "--cron", "0 0 * * *", "--keep-last", "3", "--horizon", "60y"},
 		"RFC 3339":                  {"retention", "simulate", "--cron", "0 0 * * *", "--keep-last", "3", "--after", "now"},
+		"the times are missing":     {"retention", "simulate", "--cron", "0 0 * * *", "--keep-last", "3", "--blackout", "MON"},
+		"skip|defer":                {"cron", "next", "--blackout", "MON 09:00-10:00 skip it", "0 0 * * *"},
+		"is not a time of day":      {"cron", "next", "--blackout", "9:00-10:00", "0 0 * * *"},
+		"not one of":                {"cron", "next", "--blackout", "09:00-10:00 stop", "0 0 * * *"},
+		"Blackout leaves no run":    {"cron", "next", "--blackout", "00:00-10:00 skip", "0 0 * * *"},
 		"write it in quotes":        {"cron", "next", "30", "2", "*", "*", "*"},
 		"the expression is missing": {"cron", "explain"},
 	} {

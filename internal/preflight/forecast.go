@@ -119,6 +119,32 @@ func Preview(p Proposal, from time.Time, n int) (Outlook, bool, error) {
 	return o, true, nil
 }
 
+// NextRuns returns the next n runs of a proposal, as Preview does, where only
+// cron, time zone and blackout windows are known and valid; false elsewhere.
+func NextRuns(p Proposal, from time.Time, n int) ([]slots.Run, bool, error) {
+	c := read(p)
+	if c.sched == nil || c.loc == nil || !c.windowsKnown {
+		return nil, false, nil
+	}
+	if c.paused() {
+		return nil, true, nil
+	}
+	runs, err := c.rhythmOf().NextN(from, c.loc, n)
+	return runs, err == nil, err
+}
+
+// rhythmOf returns the rhythm of the proposal, with its share of the jitter
+// where that is known.
+func (c *checker) rhythmOf() *slots.Rhythm {
+	var share time.Duration
+	if c.p.ID != "" && c.valid("jitter") {
+		share = slots.Offset(c.p.ID, c.lengths["jitter"].Approx())
+	}
+	return slots.RhythmOf(c.sched, c.windows, share)
+}
+
+func (c *checker) paused() bool { return c.p.Paused != nil && *c.p.Paused }
+
 // ReplayOf returns what a proposal does from an instant on, ready to be asked
 // which backups exist at any other: Preview's restore points come from it. It
 // reports false where Preview does.
@@ -140,20 +166,15 @@ func replayOf(p Proposal, from time.Time) (retention.Replay, *slots.Rhythm, bool
 	if c.sched == nil || c.loc == nil || c.keep == nil || !c.windowsKnown {
 		return retention.Replay{}, nil, false
 	}
-	var share time.Duration
-	if p.ID != "" && c.valid("jitter") {
-		share = slots.Offset(p.ID, c.lengths["jitter"].Approx())
-	}
-	rhythm := slots.RhythmOf(c.sched, c.windows, share)
-	paused := p.Paused != nil && *p.Paused
+	rhythm := c.rhythmOf()
 	return retention.Replay{
 		Policy: *c.keep, Runs: rhythm, Zone: c.loc, From: from,
-		Created: p.ID == "" && !paused && (p.RunOnCreate == nil || *p.RunOnCreate),
+		Created: p.ID == "" && !c.paused() && (p.RunOnCreate == nil || *p.RunOnCreate),
 		Start: func(nominal time.Time) time.Time {
 			start, _ := rhythm.Start(nominal, c.loc)
 			return start
 		},
-		None: paused,
+		None: c.paused(),
 	}, rhythm, true
 }
 
