@@ -110,6 +110,9 @@ func (m forecastModel) proposal(ctx context.Context) (preflight.Proposal, diag.D
 	if m.Destinations.IsNull() {
 		p.Destinations = nil
 	}
+	if m.Schedule.ValueString() != "" {
+		p.RunOnCreate = new(bool) // it exists, so nothing is taken at its creation
+	}
 	return p, diags
 }
 
