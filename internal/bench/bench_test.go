@@ -417,7 +417,7 @@ func TestEveryPromisedFigureHasALine(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"rss-full", "rss-restore", "rss-nochange", "stage-limit", "plan-3", "plan-3-cpu", "plan-3-requests"} {
+	for _, want := range []string{"rss-full", "rss-restore", "rss-nochange", "stage-limit", "plan-3", "plan-3-cpu", "plan-3-requests", "simulate-10y"} {
 		if names[want] != 1 {
 			t.Errorf("%s has %d lines, want 1", want, names[want])
 		}

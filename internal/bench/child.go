@@ -87,7 +87,8 @@ func child(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer
 			}
 			return lag(ctx, args[0], delay, stdin, stdout)
 		}},
-		"stages": {1, func() error { return stages(ctx, args[0], stdout) }},
+		"stages":   {1, func() error { return stages(ctx, args[0], stdout) }},
+		"simulate": {0, func() error { return foresee(stdout) }},
 	}
 	c, ok := commands[name]
 	if !ok {

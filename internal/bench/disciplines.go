@@ -101,6 +101,9 @@ func disciplines(x extent) []discipline {
 		{name: "-cpu", metric: cpuSeconds, against: []string{sdkName}, value: 2, unit: "s"},
 		{name: "-requests", metric: planRequests, against: []string{sdkName}, value: 4, unit: "requests", limit: true},
 	}})
+	all = append(all, discipline{name: "simulate-10y", run: simulate, bars: []bar{
+		{name: "simulate-10y", metric: wallSeconds, value: simulateBar.Seconds(), unit: "s", limit: true},
+	}})
 	for i := range all {
 		for j := range all[i].bars {
 			if b := &all[i].bars[j]; b.name == "" || b.name[0] == '-' {

@@ -88,8 +88,10 @@ func (d *forecastDataSource) Schema(ctx context.Context, _ datasource.SchemaRequ
 			}},
 		},
 		"restore_points": schema.SingleNestedAttribute{
-			Computed:            true,
-			MarkdownDescription: "What could be restored at each destination after a while, if every run succeeds; null while something is not valid.",
+			Computed: true,
+			MarkdownDescription: "What could be restored at each destination after a while, if every run succeeds; null while something is not valid. " +
+				"It counts the backups of this schedule alone, with the one that a new schedule takes at once, and lets each prune follow its run: " +
+				"manual and held backups, and the `prune_grace` in which removals wait after an edit, come on top.",
 			Attributes: map[string]schema.Attribute{
 				"day":    restorePoints("A day after `from`."),
 				"month":  restorePoints("30 days after `from`."),

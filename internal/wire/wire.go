@@ -140,7 +140,10 @@ type Findings struct {
 	Findings []envbackup.Finding `json:"findings"`
 }
 
-// Outlook is what a schedule does from now on, if every run succeeds.
+// Outlook is what a schedule does from now on, if every run succeeds and each
+// prune follows its run at once: the grace in which removals wait after an edit
+// is left out, and so are manual and held backups. The backup that a new
+// schedule takes at once counts.
 type Outlook struct {
 	RunsPerDay float64       `json:"runs_per_day"`
 	Day        RestorePoints `json:"day"`
