@@ -81,6 +81,10 @@ func TestDecide(t *testing.T) {
 			[]string{"next 02 09:00 at 02 17:00:00"}},
 		"at its end the newest runs, due then, and covers the others": {"S4 S8", envbackup.ScheduleSpec{Cron: "*/30 * * * *", Blackout: office("")}, "2026-03-02 08:30:00", "2026-03-02 17:00:00",
 			[]string{"coalesced 02 09:00..02 16:30 x16", "run 02 17:00 due 02 17:00:00", "next 02 17:30 at 02 17:30:00"}},
+		"windows that overlap or touch are one": {"S2 S8", envbackup.ScheduleSpec{Cron: "*/30 * * * *", Blackout: map[string]envbackup.Blackout{
+			"a": {From: "17:45", To: "19:00"}, "office": {From: "09:00", To: "17:00"}, "report": {From: "16:45", To: "17:45"},
+		}}, "2026-03-02 08:30:00", "2026-03-02 19:00:00",
+			[]string{"coalesced 02 09:00..02 18:30 x20", "run 02 19:00 due 02 19:00:00", "next 02 19:30 at 02 19:30:00"}},
 		"a daily slot in the window is due at its end": {"S4 S8", envbackup.ScheduleSpec{Cron: "0 12 * * *", Blackout: office("defer")}, "2026-03-01 12:00:00", "2026-03-02 17:00:20",
 			[]string{"run 02 12:00 due 02 17:00:00", "next 03 12:00 at 03 12:00:00"}},
 		"a skipping window records": {"S8", envbackup.ScheduleSpec{Cron: "0 * * * *", Blackout: office("skip")}, "2026-03-02 08:00:00", "2026-03-02 09:00:00",
