@@ -172,7 +172,8 @@ func (s *Service) endWaitingRuns(ctx context.Context, tx *store.Tx, scheduleID s
 }
 
 // closeGap runs an edited schedule at once when its next run lies further from
-// the last good backup than the worst-case gap that its plan shows (S11).
+// the last good backup than the worst-case gap that its plan shows (S11). In a
+// blackout window nothing starts, so there the next run has to do (S8).
 func (s *Service) closeGap(ctx context.Context, tx *store.Tx, sched envbackup.Schedule, timing *slots.Timing, now time.Time) error {
 	last, err := tx.LastGood(ctx, sched.ID)
 	if envbackup.CodeOf(err) == envbackup.CodeNotFound {
@@ -182,7 +183,7 @@ func (s *Service) closeGap(ctx context.Context, tx *store.Tx, sched envbackup.Sc
 		return err
 	}
 	worst := timing.WorstGap()
-	if worst.Few() {
+	if worst.Few() || !timing.Allows(now) {
 		return nil
 	}
 	next, err := timing.Rhythm().NextN(sched.DecidedUntil, timing.Loc, 1)

@@ -440,6 +440,50 @@ func TestEditKnowsThatBlackoutWindowsWidenTheGap(t *testing.T) { // S8, S11
 	}
 }
 
+// An edit starts nothing where the gap is one that the schedule has anyway,
+// with its blackout windows and its jitter, and nothing within a window.
+func TestEditCountsWindowsAsPartOfTheGap(t *testing.T) { // S8, S11
+	office := func(action string) func(*envbackup.ScheduleSpec) {
+		return func(s *envbackup.ScheduleSpec) {
+			s.Blackout = map[string]envbackup.Blackout{"office": {From: "09:00", To: "17:00", Action: action}}
+		}
+	}
+	tests := map[string]struct {
+		change        func(*envbackup.ScheduleSpec)
+		nominal, last time.Time
+		edited        time.Time
+		runs          bool
+	}{
+		"before a window that skips":                {office("skip"), day(8, 0), day(8, 0), day(8, 30), false},
+		"within a window that skips":                {office("skip"), day(0, 0), day(0, 0), day(12, 30), false},
+		"within a window that defers":               {office("defer"), day(0, 0), day(0, 0), day(12, 30), false},
+		"after a window, the backup was deferred":   {office("defer"), day(9, 0), day(17, 0), day(17, 30), false},
+		"after a window that left a gap open":       {office("skip"), day(7, 0), day(7, 0), day(17, 30), true},
+		"without windows, within a gap with jitter": {func(s *envbackup.ScheduleSpec) { s.Jitter = "20m" }, day(8, 0), day(8, 0), day(8, 30), false},
+		"without windows, with a gap":               {nil, day(8, 0), day(8, 0), day(9, 30), true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := sqliteFixture(t)
+			s := f.create(day(0, 0), func(s *envbackup.ScheduleSpec) { s.Cron = "0 0 1 1 *" })
+			b := envbackup.Backup{
+				SnapshotID: "aa", ScheduleID: s.ID, DestinationID: s.DestinationIDs[0], Status: envbackup.BackupComplete,
+				Nominal: tt.nominal, StartedAt: tt.last,
+			}
+			if err := f.store.AddBackup(t.Context(), &b); err != nil {
+				t.Fatal(err)
+			}
+			next := envbackup.Schedule{Meta: s.Meta, ScheduleSpec: spec(tt.change)}
+			if err := f.service.Update(t.Context(), &next, 0, tt.edited); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.told(s); (len(got) == 1) != tt.runs {
+				t.Errorf("the edit made the slots %v, want one: %t", got, tt.runs)
+			}
+		})
+	}
+}
+
 func TestRunNowTakesNoSlot(t *testing.T) { // S10
 	each(t, func(t *testing.T, f fixture) {
 		s := f.create(day(8, 30), nil)

@@ -151,6 +151,12 @@ func (t *Timing) waitingSince(start time.Time) time.Time {
 	return start.UTC()
 }
 
+// Allows reports whether the blackout windows let a run start at an instant.
+func (t *Timing) Allows(at time.Time) bool {
+	start, ok := t.windows.Start(at.Unix(), t.Loc)
+	return ok && start == at.Unix()
+}
+
 // silenced returns the skipping window around an instant, if there is one, and
 // since when everything is skipped.
 func (t *Timing) silenced(at time.Time) (from time.Time, name string, ok bool) {
