@@ -109,7 +109,10 @@ type Queue struct {
 	executor Executor
 	cfg      Config
 	client   *river.Client[*sql.Tx]
-	node     string
+	// completeJob is the function of this name, which works in the library's
+	// workers only; tests that execute jobs themselves have another.
+	completeJob func(context.Context, *store.Tx, *river.Job[jobArgs]) error
+	node        string
 
 	seats chan struct{} // one for each concurrent execution
 	// Verifications have seats of their own, so that no backup waits for one:
@@ -126,7 +129,7 @@ type Queue struct {
 func New(st *store.Store, executor Executor, cfg Config) (*Queue, error) {
 	cfg = cfg.withDefaults()
 	q := &Queue{
-		store: st, executor: executor, cfg: cfg,
+		store: st, executor: executor, cfg: cfg, completeJob: completeJob,
 		// A new id at each start: what an earlier process of this worker left
 		// is not ours.
 		node:      "node-" + uuid.Must(uuid.NewV7()).String(),

@@ -2,13 +2,11 @@ package queue
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
@@ -329,8 +327,7 @@ func (q *Queue) executeVerification(ctx context.Context, v envbackup.Verificatio
 			return err
 		}
 		ended = current
-		_, err = river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx.Raw(), job)
-		return err
+		return q.completeJob(ctx, tx, job)
 	})
 	switch {
 	case err != nil:

@@ -62,6 +62,14 @@ func (q *Queue) work(ctx context.Context, job *river.Job[jobArgs]) error {
 	return q.executeRun(ctx, r, job)
 }
 
+// completeJob ends a job in the transaction that records how its work ended.
+func completeJob(ctx context.Context, tx *store.Tx, job *river.Job[jobArgs]) error {
+	if _, err := river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx.Raw(), job); err != nil {
+		return fmt.Errorf("complete job %d: %w", job.ID, err)
+	}
+	return nil
+}
+
 // errFenced is the cause of work that another process took over.
 var errFenced = &envbackup.Error{Code: envbackup.CodeWorkerLost, Message: "another worker took over"}
 
@@ -98,8 +106,7 @@ func (q *Queue) executeRun(ctx context.Context, r envbackup.Run, job *river.Job[
 			return err
 		}
 		ended = current
-		_, err = river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx.Raw(), job)
-		return err
+		return q.completeJob(ctx, tx, job)
 	})
 	switch {
 	case err != nil:
@@ -165,8 +172,7 @@ func (q *Queue) executeRestore(ctx context.Context, r envbackup.Restore, job *ri
 			return err
 		}
 		ended = current
-		_, err = river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx.Raw(), job)
-		return err
+		return q.completeJob(ctx, tx, job)
 	})
 	if err != nil {
 		return fmt.Errorf("record end of restore %s: %w", r.ID, err)
