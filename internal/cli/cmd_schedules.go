@@ -56,7 +56,15 @@ func (a *app) schedulesListCommand() *cobra.Command {
 				}
 				rows = append(rows, []string{s.Reference(), s.Cron + " " + s.Zone(), strings.Join(s.Destinations, ","), momentOrDash(s.NextRunAt), last, verified, s.Health})
 			}
-			return a.table([]string{"SCHEDULE", "CRON", "DESTINATIONS", "NEXT RUN", "LAST RUN", "VERIFIED", "HEALTH"}, rows)
+			if err := a.table([]string{"SCHEDULE", "CRON", "DESTINATIONS", "NEXT RUN", "LAST RUN", "VERIFIED", "HEALTH"}, rows); err != nil {
+				return err
+			}
+			for _, s := range schedules {
+				if s.HealthDetail != "" && s.Health != "paused" && s.Health != "new" {
+					fmt.Fprintf(a.out, "\n%s is %s: %s\n", s.Reference(), s.Health, s.HealthDetail)
+				}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&query.Environment, "environment", "", "only this environment's")

@@ -178,10 +178,16 @@ func (a *app) sayVerification(v wire.Verification, b wire.Backup) {
 	if v.Failure != nil {
 		printFailure(a, "  ", v.Failure)
 	}
+	if v.Failure != nil && len(v.Problems) <= namedInFailure {
+		return
+	}
 	for _, p := range v.Problems {
 		fmt.Fprintln(a.out, "  "+p)
 	}
 }
+
+// namedInFailure is how many problems a failure's message names itself.
+const namedInFailure = 3
 
 func verificationTook(v wire.Verification) string {
 	if v.StartedAt == nil || v.FinishedAt == nil {

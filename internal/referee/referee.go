@@ -30,6 +30,9 @@ type Restic struct {
 	// Environ is the complete environment of each call: repository, password,
 	// store credentials, a cache of its own.
 	Environ []string
+	// Dir is the working directory of each call; empty is the test's. Some
+	// repairs leave files there.
+	Dir string
 
 	t      testing.TB
 	binary string
@@ -71,7 +74,7 @@ func (e *Error) Unwrap() error { return e.err }
 // Try runs restic and returns its standard output. The error is an *Error.
 func (r *Restic) Try(args ...string) (string, error) {
 	cmd := exec.Command(r.binary, args...)
-	cmd.Env = r.Environ
+	cmd.Env, cmd.Dir = r.Environ, r.Dir
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

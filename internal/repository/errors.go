@@ -35,6 +35,19 @@ var (
 	ErrAborted = errors.New("saving was aborted")
 )
 
+// BlobError says which copy of which blob could not be read, and why.
+type BlobError struct {
+	Blob restic.BlobHandle
+	Pack restic.ID
+	Err  error
+}
+
+// Error returns the cause, which names both.
+func (e *BlobError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *BlobError) Unwrap() error { return e.Err }
+
 // LockedError says who holds the lock that is in the way.
 type LockedError struct {
 	Lock LockInfo

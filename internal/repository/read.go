@@ -71,8 +71,8 @@ func (r *Repository) decodeSealed(h restic.BlobHandle, plainLen uint32, sealed, 
 }
 
 // LoadBlob returns the plaintext of a blob in buf, grown if need be. If one
-// copy is damaged or gone it tries the others. Errors: ErrUnknownBlob,
-// ErrDamaged, or what the backend reports.
+// copy is damaged or gone it tries the others. Errors: ErrUnknownBlob, or a
+// *BlobError for each copy, with ErrDamaged or what the backend reports.
 //
 // Trees are read through a small cache of stretches of packs, because they are
 // needed in about the order in which they lie.
@@ -90,7 +90,7 @@ func (r *Repository) LoadBlob(ctx context.Context, h restic.BlobHandle, buf []by
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		errs = append(errs, err)
+		errs = append(errs, &BlobError{Blob: h, Pack: b.Pack, Err: err})
 	}
 	return nil, errors.Join(errs...)
 }

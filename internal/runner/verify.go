@@ -99,7 +99,12 @@ func (p *proof) describe(report *restorer.Report, out *envbackup.Outcome) {
 		return
 	}
 	out.FilesDone, out.BytesDone = int64(report.Files), int64(report.Bytes)
-	out.Warnings = problems("cannot be restored", report.Failed)
+	for i, f := range report.Failed {
+		if i == maxNamed {
+			break
+		}
+		out.Warnings = append(out.Warnings, sayProblem(f))
+	}
 	if report.WarningCount == 0 {
 		return
 	}
@@ -195,8 +200,7 @@ func (p *proof) fail(ctx context.Context, repo *repository.Repository, report *r
 	p.cfg.Log.ErrorContext(ctx, "a backup is damaged", "backup", p.backup.ID, "repository", p.place, "snapshot", p.backup.SnapshotID, "error", err)
 	return &envbackup.Error{
 		Code: envbackup.CodeDamaged, Message: p.sayDamage(report, err), Err: err,
-		Hint: fmt.Sprintf("restore from another backup or destination: envbackup backups list --environment %s; "+
-			"`restic repair packs` with the named packs makes the next backup store their data anew", p.backup.Environment),
+		Hint: p.repairHint(report),
 	}
 }
 
@@ -238,10 +242,10 @@ func (p *proof) explainFirst(ctx context.Context, report *restorer.Report, err e
 	return explain(ctx, err, p.place)
 }
 
-// sayDamage names the files that are hurt, and the packs that hurt them.
+// sayDamage names the files that are hurt.
 func (p *proof) sayDamage(report *restorer.Report, err error) string {
 	if report == nil || report.FailedCount == 0 {
-		return fmt.Sprintf("backup %s at %s is damaged: %v", p.backup.ID, p.place, err)
+		return fmt.Sprintf("the backup is damaged: its snapshot cannot be read from %s: %s", p.place, why(err))
 	}
 	const show = 3
 	var named []string
@@ -250,11 +254,89 @@ func (p *proof) sayDamage(report *restorer.Report, err error) string {
 			named = append(named, fmt.Sprintf("and %d more", report.FailedCount-show))
 			break
 		}
-		named = append(named, fmt.Sprintf("/%s (%v)", f.Path, f.Err))
+		named = append(named, sayProblem(f))
 	}
-	what := "1 file or directory"
+	what := "1 entry"
 	if report.FailedCount > 1 {
-		what = fmt.Sprintf("%d files or directories", report.FailedCount)
+		what = fmt.Sprintf("%d entries", report.FailedCount)
 	}
-	return fmt.Sprintf("backup %s at %s is damaged: %s cannot be restored: %s", p.backup.ID, p.place, what, strings.Join(named, ", "))
+	return fmt.Sprintf("the backup is damaged: %s cannot be restored from %s: %s", what, p.place, strings.Join(named, "; "))
+}
+
+// repairHint says what to do about damage: in the end the packs have to be
+// stored anew.
+func (p *proof) repairHint(report *restorer.Report) string {
+	hint := "restore from another backup or destination: envbackup backups list --environment " + p.backup.Environment
+	var packs []string
+	if report != nil {
+		for _, f := range report.Failed {
+			for _, b := range blobErrors(f.Err) {
+				if id := b.Pack.String(); !slices.Contains(packs, id) {
+					packs = append(packs, id)
+				}
+			}
+		}
+	}
+	if len(packs) == 0 {
+		return hint
+	}
+	const show = 5
+	list := strings.Join(packs[:min(show, len(packs))], " ")
+	if len(packs) > show {
+		list += " and the other packs that are named"
+	}
+	return hint + "; `restic repair packs " + list + "` saves what can be saved, and the next backup stores the rest anew"
+}
+
+// sayProblem names an entry and what is wrong with it.
+func sayProblem(f restorer.Problem) string {
+	for _, b := range blobErrors(f.Err) {
+		if b.Blob.Type == restic.TreeBlob {
+			return fmt.Sprintf("/%s and everything below it: %s", f.Path, why(f.Err))
+		}
+	}
+	return fmt.Sprintf("/%s: %s", f.Path, why(f.Err))
+}
+
+// why says in a few words what is wrong with stored content.
+func why(err error) string {
+	var reasons []string
+	for _, b := range blobErrors(err) {
+		state := "cannot be read"
+		switch {
+		case errors.Is(b, fs.ErrNotExist):
+			state = "is lost"
+		case errors.Is(b, backend.ErrRange):
+			state = "is cut off"
+		case errors.Is(b, repository.ErrDamaged):
+			state = "is damaged"
+		}
+		reasons = append(reasons, fmt.Sprintf("pack %s %s", b.Pack.Short(), state))
+	}
+	switch {
+	case len(reasons) > 0:
+		return strings.Join(reasons, ", ")
+	case errors.Is(err, fs.ErrNotExist):
+		return "it is lost"
+	default:
+		return err.Error()
+	}
+}
+
+// blobErrors returns the copies of content that err is about.
+func blobErrors(err error) []*repository.BlobError {
+	switch e := err.(type) { //nolint:errorlint // walks the tree itself
+	case *repository.BlobError:
+		return []*repository.BlobError{e}
+	case interface{ Unwrap() error }:
+		return blobErrors(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var all []*repository.BlobError
+		for _, each := range e.Unwrap() {
+			all = append(all, blobErrors(each)...)
+		}
+		return all
+	default:
+		return nil
+	}
 }
