@@ -48,6 +48,10 @@ func work(dsn string) error {
 		fmt.Println("executing", r.ID)
 		<-ctx.Done()
 		return envbackup.Outcome{State: envbackup.RunSucceeded, Warnings: []string{"from the zombie"}}, nil
+	}, verify: func(ctx context.Context, v envbackup.Verification, _ func(envbackup.Progress)) (envbackup.Outcome, error) {
+		fmt.Println("verifying", v.ID)
+		<-ctx.Done()
+		return envbackup.Outcome{State: envbackup.RunSucceeded}, nil
 	}}, cfg)
 	if err != nil {
 		return err
@@ -174,6 +178,51 @@ func TestKilledWorkersRestoreFails(t *testing.T) { // S5: a restore is not repea
 	if got.State != envbackup.RunFailed || got.Failure.Code != envbackup.CodeWorkerLost {
 		t.Errorf("restore = %s %+v, want failed with worker_lost", got.State, got.Failure)
 	}
+}
+
+// A verification whose worker is killed goes on elsewhere; one of which three
+// workers die is given up.
+func TestKilledWorkersVerificationGoesOn(t *testing.T) {
+	each(t, func(t *testing.T, f fixture) {
+		s := f.schedule("shop", nil)
+		b := f.backup(s, 0, nil)
+		q := f.queue(&fake{}, fast) // only takes requests, and later heirs
+		kill := func(id string) {
+			c := startChild(t, f.dsn)
+			c.expect("verifying " + id)
+			c.signal(syscall.SIGKILL)
+			_ = c.cmd.Wait()
+		}
+		deadly := f.verify(q, b, envbackup.VerifyRestore)
+		for range maxLost {
+			kill(deadly.ID) // the next child takes it over from the one before
+		}
+		v := f.verify(q, b, envbackup.VerifyRead)
+		f.start(q)
+		got := f.verified(q, deadly.ID, isOver)
+		if got.State != envbackup.RunFailed || got.Failure.Code != envbackup.CodeWorkerLost || got.Lost != maxLost {
+			t.Errorf("killed %d times: %s %+v", got.Lost, got.State, got.Failure)
+		}
+		if got := f.verified(q, v.ID, isOver); got.State != envbackup.RunSucceeded {
+			t.Errorf("the next one: %s %+v", got.State, got.Failure)
+		}
+	})
+}
+
+func TestKilledVerificationIsTakenOver(t *testing.T) {
+	each(t, func(t *testing.T, f fixture) {
+		s := f.schedule("shop", nil)
+		q := f.queue(&fake{}, fast)
+		v := f.verify(q, f.backup(s, 0, nil), envbackup.VerifyRead)
+		c := startChild(t, f.dsn)
+		c.expect("verifying " + v.ID)
+		c.signal(syscall.SIGKILL)
+		_ = c.cmd.Wait()
+		f.start(q)
+		if got := f.verified(q, v.ID, isOver); got.State != envbackup.RunSucceeded || got.Attempt != 2 || got.Lost != 1 || got.Failure != nil {
+			t.Errorf("taken over: %s in attempt %d, lost %d, %+v", got.State, got.Attempt, got.Lost, got.Failure)
+		}
+	})
 }
 
 func TestFrozenWorkerCannotFinishWhatWasTakenOver(t *testing.T) { // S5: fencing
