@@ -319,16 +319,17 @@ func TestScheduleOrdersVerifications(t *testing.T) {
 					}
 				}
 				q := f.queue(&fake{}, nil)
-				end := func() {
+				end := func(later time.Duration) {
+					t.Helper()
 					run := envbackup.Run{State: envbackup.RunSucceeded, ScheduleID: s.ID, Destinations: []envbackup.RunDestination{
 						{DestinationID: s.DestinationIDs[0], Destination: s.Destinations[0], BackupID: newest.ID},
 						{DestinationID: "dst_failed", State: envbackup.RunFailed},
 					}}
-					if err := f.store.Tx(t.Context(), func(tx *store.Tx) error { return q.orderVerifications(t.Context(), tx, run) }); err != nil {
+					if err := f.store.Tx(t.Context(), func(tx *store.Tx) error { return q.orderVerifications(t.Context(), tx, run, time.Now().Add(later)) }); err != nil {
 						t.Fatal(err)
 					}
 				}
-				end()
+				end(0)
 				got := f.orders(s)
 				if len(got) != test.want {
 					t.Fatalf("%d verifications, want %d", len(got), test.want)
@@ -341,9 +342,27 @@ func TestScheduleOrdersVerifications(t *testing.T) {
 					v.MaxDuration != map[string]time.Duration{"2h": 2 * time.Hour, "5m": 5 * time.Minute}[spec.MaxDuration] || v.DestinationID != s.DestinationIDs[0] {
 					t.Errorf("ordered %+v", v)
 				}
-				end()
+				end(0)
 				if again := f.orders(s); len(again) != 1 {
 					t.Errorf("ordered %d times", len(again))
+				}
+				// Failed because the network did: with the next run; for a
+				// reason that stays: a day later.
+				v := got[0]
+				for i, failed := range []struct {
+					code  envbackup.Code
+					later time.Duration
+					want  int
+				}{{envbackup.CodeUnreachable, 0, 2}, {envbackup.CodeTimedOut, 22 * time.Hour, 2}, {envbackup.CodeTimedOut, 24 * time.Hour, 3}} {
+					v = f.orders(s)[0]
+					v.State, v.FinishedAt, v.Failure = envbackup.RunFailed, stamp(time.Now()), &envbackup.Failure{Code: failed.code}
+					if err := f.store.Tx(t.Context(), func(tx *store.Tx) error { _, err := tx.SaveVerification(t.Context(), v, v.JobID); return err }); err != nil {
+						t.Fatal(err)
+					}
+					end(failed.later)
+					if again := f.orders(s); len(again) != failed.want {
+						t.Errorf("failure %d, %s, %s later: %d verifications, want %d", i, failed.code, failed.later, len(again), failed.want)
+					}
 				}
 			})
 		}

@@ -102,7 +102,7 @@ func (q *Queue) executeRun(ctx context.Context, r envbackup.Run, job *river.Job[
 		if err := q.endAttempt(ctx, tx, &current, res); err != nil {
 			return err
 		}
-		if err := q.orderVerifications(ctx, tx, current); err != nil {
+		if err := q.orderVerifications(ctx, tx, current, res.at); err != nil {
 			return err
 		}
 		ended = current

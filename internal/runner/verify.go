@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
@@ -132,12 +131,15 @@ func (p *proof) snapshot(ctx context.Context, repo *repository.Repository) (*res
 // prove reads or restores the snapshot. The report may be nil beside an error.
 func (p *proof) prove(ctx context.Context, repo *repository.Repository, sn *restic.Snapshot) (*restorer.Report, error) {
 	read := restorer.Options{Progress: p.report}
+	nothing := restorer.Progress{TotalFiles: uint64(p.backup.Files), TotalBytes: uint64(p.backup.Size)} //nolint:gosec // not negative
 	if p.verification.Level != envbackup.VerifyRestore {
+		p.report(nothing)
 		return restorer.Prove(ctx, repo, sn, &p.begun.proven, read)
 	}
 	if err := p.scratch(p.begun, p.backup); err != nil {
 		return nil, err
 	}
+	p.report(nothing)
 	report, err := restorer.Restore(ctx, repo, sn, restorer.Options{Target: p.begun.dir, Overwrite: true, Verify: true, Progress: p.report})
 	p.begun.bytes = int64(report.Bytes)
 	switch {
@@ -240,103 +242,4 @@ func (p *proof) explainFirst(ctx context.Context, report *restorer.Report, err e
 		err = report.Failed[0].Err
 	}
 	return explain(ctx, err, p.place)
-}
-
-// sayDamage names the files that are hurt.
-func (p *proof) sayDamage(report *restorer.Report, err error) string {
-	if report == nil || report.FailedCount == 0 {
-		return fmt.Sprintf("the backup is damaged: its snapshot cannot be read from %s: %s", p.place, why(err))
-	}
-	const show = 3
-	var named []string
-	for i, f := range report.Failed {
-		if i == show {
-			named = append(named, fmt.Sprintf("and %d more", report.FailedCount-show))
-			break
-		}
-		named = append(named, sayProblem(f))
-	}
-	what := "1 entry"
-	if report.FailedCount > 1 {
-		what = fmt.Sprintf("%d entries", report.FailedCount)
-	}
-	return fmt.Sprintf("the backup is damaged: %s cannot be restored from %s: %s", what, p.place, strings.Join(named, "; "))
-}
-
-// repairHint says what to do about damage: in the end the packs have to be
-// stored anew.
-func (p *proof) repairHint(report *restorer.Report) string {
-	hint := "restore from another backup or destination: envbackup backups list --environment " + p.backup.Environment
-	var packs []string
-	if report != nil {
-		for _, f := range report.Failed {
-			for _, b := range blobErrors(f.Err) {
-				if id := b.Pack.String(); !slices.Contains(packs, id) {
-					packs = append(packs, id)
-				}
-			}
-		}
-	}
-	if len(packs) == 0 {
-		return hint
-	}
-	const show = 5
-	list := strings.Join(packs[:min(show, len(packs))], " ")
-	if len(packs) > show {
-		list += " and the other packs that are named"
-	}
-	return hint + "; `restic repair packs " + list + "` saves what can be saved, and the next backup stores the rest anew"
-}
-
-// sayProblem names an entry and what is wrong with it.
-func sayProblem(f restorer.Problem) string {
-	for _, b := range blobErrors(f.Err) {
-		if b.Blob.Type == restic.TreeBlob {
-			return fmt.Sprintf("/%s and everything below it: %s", f.Path, why(f.Err))
-		}
-	}
-	return fmt.Sprintf("/%s: %s", f.Path, why(f.Err))
-}
-
-// why says in a few words what is wrong with stored content.
-func why(err error) string {
-	var reasons []string
-	for _, b := range blobErrors(err) {
-		state := "cannot be read"
-		switch {
-		case errors.Is(b, fs.ErrNotExist):
-			state = "is lost"
-		case errors.Is(b, backend.ErrRange):
-			state = "is cut off"
-		case errors.Is(b, repository.ErrDamaged):
-			state = "is damaged"
-		}
-		reasons = append(reasons, fmt.Sprintf("pack %s %s", b.Pack.Short(), state))
-	}
-	switch {
-	case len(reasons) > 0:
-		return strings.Join(reasons, ", ")
-	case errors.Is(err, fs.ErrNotExist):
-		return "it is lost"
-	default:
-		return err.Error()
-	}
-}
-
-// blobErrors returns the copies of content that err is about.
-func blobErrors(err error) []*repository.BlobError {
-	switch e := err.(type) { //nolint:errorlint // walks the tree itself
-	case *repository.BlobError:
-		return []*repository.BlobError{e}
-	case interface{ Unwrap() error }:
-		return blobErrors(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		var all []*repository.BlobError
-		for _, each := range e.Unwrap() {
-			all = append(all, blobErrors(each)...)
-		}
-		return all
-	default:
-		return nil
-	}
 }

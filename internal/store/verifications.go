@@ -81,6 +81,17 @@ func (tx *Tx) openVerifications(ctx context.Context, where string, args ...any) 
 	return found, nil
 }
 
+// LastOrdered returns the newest verification that a schedule asked for at a
+// destination, both by id; false for none.
+func (tx *Tx) LastOrdered(ctx context.Context, scheduleID, destinationID string) (envbackup.Verification, bool, error) {
+	found, err := all(ctx, tx.tx, verificationColumns+` WHERE schedule_id = $1 AND destination_id = $2 AND trigger_kind = 'schedule'
+		ORDER BY created_at DESC, id DESC LIMIT 1`, []any{scheduleID, destinationID}, scanVerification)
+	if err != nil || len(found) == 0 {
+		return envbackup.Verification{}, false, translate(err, "read", "last verification of schedule", scheduleID)
+	}
+	return found[0], true, nil
+}
+
 // InsertVerification adds a verification. It fills an empty ID and a zero
 // CreatedAt.
 func (tx *Tx) InsertVerification(ctx context.Context, v *envbackup.Verification) error {
