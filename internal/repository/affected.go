@@ -136,3 +136,22 @@ func (f *affectedFinder) ofPack(id restic.ID) []Affected {
 	}
 	return out
 }
+
+// SnapshotsNeeding returns those of the snapshots that cannot be restored
+// whole without the blobs. It reads the trees of all of them, each once; a tree
+// that is damaged itself counts as needed by its snapshots. Hold a shared
+// lock, and load the index before.
+func (r *Repository) SnapshotsNeeding(ctx context.Context, snapshots []*restic.Snapshot, blobs map[restic.BlobHandle]bool) ([]*restic.Snapshot, error) {
+	f := &affectedFinder{c: &checker{r: r, missing: blobs}, hurt: make(map[restic.ID]bool)}
+	var needing []*restic.Snapshot
+	for _, s := range snapshots {
+		hurt, err := f.treeHurt(ctx, *s.Tree, 0)
+		switch {
+		case err != nil && !isDamage(err):
+			return needing, fmt.Errorf("find snapshots that need damaged blobs: %w", err)
+		case err != nil, hurt:
+			needing = append(needing, s)
+		}
+	}
+	return needing, nil
+}

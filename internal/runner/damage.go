@@ -111,3 +111,20 @@ func blobErrors(err error) []*repository.BlobError {
 		return nil
 	}
 }
+
+// badBlobs returns the content that the report found to be lost or damaged.
+func badBlobs(report *restorer.Report) map[restic.BlobHandle]bool {
+	bad := map[restic.BlobHandle]bool{}
+	if report == nil {
+		return bad
+	}
+	for _, f := range report.Failed {
+		if transport(f.Err) {
+			continue
+		}
+		for _, b := range blobErrors(f.Err) {
+			bad[b.Blob] = true
+		}
+	}
+	return bad
+}

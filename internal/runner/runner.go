@@ -25,6 +25,7 @@ type Store interface {
 	AddBackup(ctx context.Context, b *envbackup.Backup) error
 	Backup(ctx context.Context, idOrSnapshot string) (envbackup.Backup, error)
 	AllBackups(ctx context.Context, scheduleID, destinationID string) ([]envbackup.Backup, error)
+	Backups(ctx context.Context, filter envbackup.BackupFilter, page envbackup.Page) (items []envbackup.Backup, next string, total int64, err error)
 	// MarkRemoval refuses with CodeConflict when one of them is held.
 	MarkRemoval(ctx context.Context, ids []string, at time.Time) error
 	// BeginRemoval refuses with CodeConflict when a hold came after the mark.

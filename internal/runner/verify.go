@@ -88,7 +88,7 @@ func (p *proof) execute(ctx context.Context) (envbackup.Outcome, error) {
 	if cause := context.Cause(lock.Context()); cause != nil {
 		return out, explain(ctx, cause, p.place)
 	}
-	return out, p.fail(ctx, repo, report, err)
+	return out, p.fail(ctx, lock.Context(), repo, report, err)
 }
 
 // describe adds to the outcome what the report says for people. The report may
@@ -184,7 +184,8 @@ func (p *proof) passed(ctx context.Context, sn *restic.Snapshot) error {
 }
 
 // fail records damage, and says what a failure means. The report may be nil.
-func (p *proof) fail(ctx context.Context, repo *repository.Repository, report *restorer.Report, err error) error {
+// locked is the lock's context.
+func (p *proof) fail(ctx, locked context.Context, repo *repository.Repository, report *restorer.Report, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -200,10 +201,58 @@ func (p *proof) fail(ctx context.Context, repo *repository.Repository, report *r
 		return err
 	}
 	p.cfg.Log.ErrorContext(ctx, "a backup is damaged", "backup", p.backup.ID, "repository", p.place, "snapshot", p.backup.SnapshotID, "error", err)
-	return &envbackup.Error{
-		Code: envbackup.CodeDamaged, Message: p.sayDamage(report, err), Err: err,
-		Hint: p.repairHint(report),
+	message := p.sayDamage(report, err)
+	others, otherErr := p.markOthers(locked, repo, report)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case otherErr != nil:
+		message += fmt.Sprintf("; whether other backups need the same content could not be told: %v", explain(ctx, otherErr, p.place))
+	case others == 1:
+		message += "; 1 other backup needs the same content and is damaged, too"
+	case others > 1:
+		message += fmt.Sprintf("; %d other backups need the same content and are damaged, too", others)
 	}
+	return &envbackup.Error{Code: envbackup.CodeDamaged, Message: message, Err: err, Hint: p.repairHint(report)}
+}
+
+// markOthers marks the other backups in the repository that need what is
+// damaged, and returns how many they are: none of them may count as a good
+// backup.
+func (p *proof) markOthers(ctx context.Context, repo *repository.Repository, report *restorer.Report) (int, error) {
+	bad := badBlobs(report)
+	if len(bad) == 0 {
+		return 0, nil
+	}
+	rows := map[string]envbackup.Backup{}
+	for page := (envbackup.Page{Limit: 1000}); ; {
+		items, next, _, err := p.store.Backups(ctx, envbackup.BackupFilter{Environment: p.backup.Environment, Destination: p.backup.Destination}, page)
+		if err != nil {
+			return 0, err
+		}
+		for _, b := range items {
+			if b.EnvironmentID == p.backup.EnvironmentID && b.DestinationID == p.backup.DestinationID && b.ID != p.backup.ID && b.Status != envbackup.BackupDamaged {
+				rows[b.SnapshotID] = b
+			}
+		}
+		if page.Cursor = next; next == "" {
+			break
+		}
+	}
+	all, err := repo.Snapshots(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	known := slices.DeleteFunc(slices.Clone(all), func(s *restic.Snapshot) bool { _, ok := rows[s.ID.String()]; return !ok })
+	needing, err := repo.SnapshotsNeeding(ctx, known, bad)
+	for i, s := range needing {
+		b := rows[s.ID.String()]
+		if err := p.store.SetStatus(context.WithoutCancel(ctx), b.ID, envbackup.BackupDamaged); err != nil {
+			return i, err
+		}
+		p.cfg.Log.ErrorContext(ctx, "a backup is damaged, because it needs the same content", "backup", b.ID, "repository", p.place, "snapshot", b.SnapshotID)
+	}
+	return len(needing), err
 }
 
 // isDamage reports whether what is stored is to blame, and not the way there.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -398,4 +399,61 @@ func TestDamageIsRepairedAsItsHintSays(t *testing.T) {
 		t.Errorf("the old one is %s", row.Status)
 	}
 	stock.Run("check", "--read-data")
+}
+
+// Backups that share what is damaged are damaged with it, and no others: not
+// one of them counts as the last good backup any more. Each is mended by its
+// own verification.
+func TestDamageHurtsAllThatShareIt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	d := b.local("disk")
+	store := b.localObjects(d)
+	s, twice := b.schedule("hourly", last(9), d), b.schedule("other", last(9), d)
+	b.write("data/big.bin", strings.Repeat("another", 1<<18))
+	whole := b.run(twice, envbackup.TriggerCreate, envbackup.RunSucceeded).Destinations[0].BackupID // without what is damaged
+	before := store.names()
+	b.fresh(1 << 20)
+	var sharing []string
+	for _, s := range []envbackup.Schedule{s, twice, s} {
+		b.now = b.now.Add(time.Hour)
+		b.write("data/clock.txt", b.now.String())
+		sharing = append(sharing, b.run(s, envbackup.TriggerSchedule, envbackup.RunSucceeded).Destinations[0].BackupID)
+	}
+	if err := os.Remove(filepath.Join(b.source, "data/fresh.bin")); err != nil {
+		t.Fatal(err)
+	}
+	b.now = b.now.Add(time.Hour)
+	later := b.run(s, envbackup.TriggerSchedule, envbackup.RunSucceeded).Destinations[0].BackupID
+	var pack string
+	var content []byte
+	for _, name := range store.names() {
+		if data := store.get(name); !slices.Contains(before, name) && len(data) > 1<<20 {
+			pack, content = name, data
+		}
+	}
+	bad := bytes.Clone(content)
+	bad[len(bad)/2] ^= 1
+	store.put(pack, bad)
+	_, err := b.verify(sharing[1], envbackup.VerifyRead)
+	wantCode(t, err, envbackup.CodeDamaged)
+	if err == nil || !strings.Contains(err.Error(), "2 other backups need the same content and are damaged, too") {
+		t.Errorf("message: %v", err)
+	}
+	for _, id := range sharing {
+		if row := b.row(id); row.Status != envbackup.BackupDamaged {
+			t.Errorf("%s, which needs the pack, is %s", id, row.Status)
+		}
+	}
+	for _, id := range []string{whole, later} {
+		if row := b.row(id); row.Status != envbackup.BackupComplete {
+			t.Errorf("%s, which does not need the pack, is %s", id, row.Status)
+		}
+	}
+	store.put(pack, content)
+	for _, id := range sharing {
+		if _, err := b.verify(id, envbackup.VerifyRead); err != nil || b.row(id).Status != envbackup.BackupComplete {
+			t.Errorf("mended: %v, %s", err, b.row(id).Status)
+		}
+	}
 }
