@@ -261,11 +261,12 @@ func TestVerificationStopsAndRunsOut(t *testing.T) {
 			t.Fatalf("after the stop: %+v, %v", got, err)
 		}
 		second := f.queue(&fake{}, nil)
-		f.start(second)
+		stop = f.start(second)
 		if got := f.verified(second, v.ID, isOver); got.State != envbackup.RunSucceeded || got.Attempt != 2 {
 			t.Errorf("after the next start: %s, attempt %d", got.State, got.Attempt)
 		}
 
+		stop()
 		late := envbackup.Verification{BackupID: b.ID, Level: envbackup.VerifyRestore, Trigger: envbackup.TriggerManual, MaxDuration: time.Hour, Spent: time.Hour}
 		third := f.queue(&fake{verify: block}, nil)
 		f.start(third)
