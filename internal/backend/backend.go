@@ -164,6 +164,38 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
+// NoEnd is the end of a lock that has none, such as a legal hold.
+var NoEnd = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+
+// Info is what a store says about an object.
+type Info struct {
+	Size     int64
+	Modified time.Time // the store's time, in UTC
+	// LockedUntil is when the store's lock on the object ends: zero for none,
+	// NoEnd for one without an end. It may lie in the past.
+	LockedUntil time.Time
+}
+
+// Keeper is a Backend whose store can keep an object although it is deleted:
+// by a lock until some instant, or as an old version.
+type Keeper interface {
+	// Info is Stat with all that the store says. Credentials that may not read
+	// locks see none.
+	Info(ctx context.Context, h Handle) (Info, error)
+	// MayLock reports whether objects can be locked here at all, so that
+	// nobody need ask for each. A store that does not say may.
+	MayLock(ctx context.Context) (bool, error)
+	// Locks is for how long Put locks what it stores, counted from then; 0 is
+	// not at all.
+	Locks() time.Duration
+	// ExtendLock moves the end of an object's lock to until, in the mode in
+	// which Put locks. A lock that ends later stays as it is.
+	ExtendLock(ctx context.Context, h Handle, until time.Time) error
+	// KeepsVersions reports whether the store was seen to keep what is deleted
+	// as an old version, whose bytes are freed by the store's own rules only.
+	KeepsVersions() bool
+}
+
 // LeftoverRemover is a Backend on which an interrupted Put can leave something
 // behind that List does not show.
 type LeftoverRemover interface {

@@ -24,11 +24,12 @@ const (
 	Throttled                       // the store asks for fewer requests
 	Unreachable                     // no connection to the store
 	Temporary                       // a 5xx, a broken connection, a short body
+	NoObjectLock                    // locks are wanted and the bucket has none
 )
 
 var kindNames = [...]string{
 	"permanent", "not found", "exists", "access denied", "no bucket",
-	"wrong region", "bad credentials", "throttled", "unreachable", "temporary",
+	"wrong region", "bad credentials", "throttled", "unreachable", "temporary", "no object lock",
 }
 
 // String returns the kind in words.

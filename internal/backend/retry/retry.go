@@ -62,6 +62,7 @@ var (
 	_ backend.Backend         = (*Backend)(nil)
 	_ backend.Prober          = (*Backend)(nil)
 	_ backend.LeftoverRemover = (*Backend)(nil)
+	_ backend.Keeper          = (*Backend)(nil)
 )
 
 // New wraps be.
@@ -262,3 +263,54 @@ func (b *Backend) Close() error { return b.be.Close() }
 
 // Location implements backend.Backend.
 func (b *Backend) Location() string { return b.be.Location() }
+
+// Info implements backend.Keeper; of a store that keeps nothing it has the
+// size only.
+func (b *Backend) Info(ctx context.Context, h backend.Handle) (info backend.Info, err error) {
+	k, ok := b.be.(backend.Keeper)
+	if !ok {
+		info.Size, err = b.Stat(ctx, h)
+		return info, err
+	}
+	err = b.do(ctx, b.opt.Stall, func(ctx context.Context, _ *watchdog) error {
+		info, err = k.Info(ctx, h)
+		return err
+	})
+	return info, err
+}
+
+// MayLock implements backend.Keeper.
+func (b *Backend) MayLock(ctx context.Context) (may bool, err error) {
+	k, ok := b.be.(backend.Keeper)
+	if !ok {
+		return false, nil
+	}
+	err = b.do(ctx, b.opt.Stall, func(ctx context.Context, _ *watchdog) error {
+		may, err = k.MayLock(ctx)
+		return err
+	})
+	return may, err
+}
+
+// Locks implements backend.Keeper.
+func (b *Backend) Locks() time.Duration {
+	if k, ok := b.be.(backend.Keeper); ok {
+		return k.Locks()
+	}
+	return 0
+}
+
+// ExtendLock implements backend.Keeper.
+func (b *Backend) ExtendLock(ctx context.Context, h backend.Handle, until time.Time) error {
+	k, ok := b.be.(backend.Keeper)
+	if !ok {
+		return nil
+	}
+	return b.do(ctx, b.opt.Stall, func(ctx context.Context, _ *watchdog) error { return k.ExtendLock(ctx, h, until) })
+}
+
+// KeepsVersions implements backend.Keeper.
+func (b *Backend) KeepsVersions() bool {
+	k, ok := b.be.(backend.Keeper)
+	return ok && k.KeepsVersions()
+}

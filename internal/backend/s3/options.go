@@ -55,6 +55,11 @@ type Options struct {
 	StorageClass string
 	// SSEKMSKeyID makes the store encrypt objects with this KMS key, too.
 	SSEKMSKeyID string
+	// LockMode is "GOVERNANCE" or "COMPLIANCE": then every object but the
+	// locks of the repository is stored with an object lock that ends LockFor
+	// later. Empty is no lock but the bucket's own.
+	LockMode string
+	LockFor  time.Duration
 	// Connections bounds the connections that are kept open; default 16.
 	Connections int
 }
@@ -83,6 +88,9 @@ func Open(ctx context.Context, opt Options) (*Backend, error) {
 	}
 	if (opt.AccessKeyID == "") != opt.SecretAccessKey.IsEmpty() {
 		return fail("access key id and secret access key belong together, only one of them is set")
+	}
+	if (opt.LockMode == "") != (opt.LockFor <= 0) {
+		return fail("an object lock needs a mode and a time, only one of them is set")
 	}
 	transport, err := newTransport(opt)
 	if err != nil {

@@ -43,11 +43,17 @@ type Backend struct {
 	// Servers without these answer once, and are not asked again.
 	noConditions atomic.Bool
 	noBatches    atomic.Bool
+	// sums is set once the bucket wants a checksum with what it locks by its
+	// own default; versions, once it has given an object a version.
+	sums     atomic.Bool
+	versions atomic.Bool
+	lockable lockable
 }
 
 var (
 	_ backend.Backend = (*Backend)(nil)
 	_ backend.Prober  = (*Backend)(nil)
+	_ backend.Keeper  = (*Backend)(nil)
 )
 
 // Location implements backend.Backend; it has the form of restic's s3 URLs.
@@ -91,9 +97,33 @@ func (b *Backend) Put(ctx context.Context, h backend.Handle, data []byte, opt ba
 	if conditional {
 		in.IfNoneMatch = aws.String("*")
 	}
-	_, err := b.client.PutObject(ctx, in, payloadHash(opt.SHA256))
+	lock := b.opt.LockMode != "" && h.Kind != backend.KindLock
+	if lock {
+		in.ObjectLockMode = types.ObjectLockMode(b.opt.LockMode)
+		in.ObjectLockRetainUntilDate = aws.Time(lockEnd(b.opt.LockFor))
+	}
+	summed := lock || b.sums.Load()
+	if summed {
+		in.ChecksumSHA256 = checksum(data, opt.SHA256)
+	}
+	out, err := b.client.PutObject(ctx, in, payloadHash(opt.SHA256))
 	if err == nil {
+		b.seeVersion(out.VersionId)
 		return nil
+	}
+	if !summed && b.wantsChecksum(ctx, err) {
+		b.sums.Store(true)
+		return b.Put(ctx, h, data, opt)
+	}
+	if lock {
+		if lerr := b.explainLock(ctx, "put", h, err); lerr != nil {
+			if conditional {
+				// Some servers refuse the lock and keep the object all the
+				// same. It was not there before.
+				_, _ = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: in.Bucket, Key: in.Key})
+			}
+			return lerr
+		}
 	}
 	if conditional && isNotImplemented(err) {
 		b.noConditions.Store(true)
@@ -177,12 +207,19 @@ func (r *body) Read(p []byte) (int, error) {
 
 // Stat implements backend.Backend.
 func (b *Backend) Stat(ctx context.Context, h backend.Handle) (int64, error) {
+	info, err := b.Info(ctx, h)
+	return info.Size, err
+}
+
+// Info implements backend.Keeper.
+func (b *Backend) Info(ctx context.Context, h backend.Handle) (backend.Info, error) {
 	if err := check(ctx, "stat", h); err != nil {
-		return 0, err
+		return backend.Info{}, err
 	}
 	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.opt.Bucket, Key: aws.String(b.key(h))})
 	if err == nil {
-		return aws.ToInt64(out.ContentLength), nil
+		b.seeVersion(out.VersionId)
+		return infoOf(out), nil
 	}
 	err = b.explain.error(ctx, "stat", h, err)
 	// The answer to a HEAD has no body. Whatever is wrong, a listing is told in
@@ -190,10 +227,10 @@ func (b *Backend) Stat(ctx context.Context, h backend.Handle) (int64, error) {
 	// the listing tells.
 	if ctx.Err() == nil && !backend.IsRetryable(err) {
 		if lerr := b.listOne(ctx, b.key(h)); lerr != nil {
-			return 0, lerr
+			return backend.Info{}, lerr
 		}
 	}
-	return 0, err
+	return backend.Info{}, err
 }
 
 // listOne asks for one key, for the sake of the error.
@@ -286,9 +323,13 @@ func (b *Backend) deleteSome(ctx context.Context, handles []backend.Handle) erro
 }
 
 // Probe implements backend.Prober. The object that it writes lies beside the
-// repository's, and it is removed again.
+// repository's, and it is removed again, its old version as well where the
+// bucket lets it go. It carries no lock of ours.
 func (b *Backend) Probe(ctx context.Context) error {
 	if err := b.listOne(ctx, b.prefix); err != nil {
+		return err
+	}
+	if err := b.probeLock(ctx); err != nil {
 		return err
 	}
 	var suffix [8]byte
@@ -305,7 +346,12 @@ func (b *Backend) Probe(ctx context.Context) error {
 		}
 		return err
 	}
-	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.opt.Bucket, Key: &key, Body: bytes.NewReader(content)})
+	in := &s3.PutObjectInput{Bucket: &b.opt.Bucket, Key: &key, Body: bytes.NewReader(content)}
+	put, err := b.client.PutObject(ctx, in)
+	if err != nil && b.wantsChecksum(ctx, err) {
+		in.Body, in.ChecksumSHA256 = bytes.NewReader(content), checksum(content, nil)
+		put, err = b.client.PutObject(ctx, in)
+	}
 	if err != nil {
 		return step("write", err)
 	}
@@ -319,7 +365,13 @@ func (b *Backend) Probe(ctx context.Context) error {
 		}
 	}
 	rerr := step("read", err)
-	_, err = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opt.Bucket, Key: &key})
+	gone, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opt.Bucket, Key: &key})
+	if err == nil && put.VersionId != nil {
+		// Only tidiness: a repository never needs to delete versions.
+		for _, version := range []*string{put.VersionId, gone.VersionId} {
+			_, _ = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opt.Bucket, Key: &key, VersionId: version})
+		}
+	}
 	return errors.Join(rerr, step("delete", err))
 }
 
