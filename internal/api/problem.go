@@ -38,6 +38,7 @@ var statusOf = map[envbackup.Code]int{
 	envbackup.CodeCredentials:      http.StatusBadGateway,
 	envbackup.CodeBucketMissing:    http.StatusBadGateway,
 	envbackup.CodeWrongRegion:      http.StatusBadGateway,
+	envbackup.CodeNoObjectLock:     http.StatusBadGateway,
 	envbackup.CodeWrongPassword:    http.StatusBadGateway,
 	envbackup.CodeDamaged:          http.StatusBadGateway,
 	envbackup.CodeDiskFull:         http.StatusBadGateway,

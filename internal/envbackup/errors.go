@@ -33,6 +33,7 @@ const (
 	CodeCredentials      Code = "destination_credentials" // wrong key, wrong secret, no permission
 	CodeBucketMissing    Code = "bucket_missing"
 	CodeWrongRegion      Code = "wrong_region"
+	CodeNoObjectLock     Code = "bucket_without_object_lock"
 	CodeWrongPassword    Code = "wrong_password" // the repository does not open with the password that is stored for it
 	CodeRepositoryLocked Code = "repository_locked"
 	CodeDamaged          Code = "repository_damaged"

@@ -6,13 +6,14 @@ import "github.com/envbackup/terraform-provider-envbackup/internal/retention"
 // the daemon that reads it knows; the caller fills that in.
 func (b Backup) Point() retention.Point {
 	return retention.Point{
-		ID:        b.ID,
-		Nominal:   b.Nominal,
-		Completed: b.CompletedAt,
-		Trigger:   retention.Trigger(b.Trigger),
-		Status:    retention.Status(b.Status),
-		Verified:  !b.VerifiedAt.IsZero(),
-		Held:      b.Held,
-		Size:      b.Size,
+		ID:          b.ID,
+		Nominal:     b.Nominal,
+		Completed:   b.CompletedAt,
+		Trigger:     retention.Trigger(b.Trigger),
+		Status:      retention.Status(b.Status),
+		Verified:    !b.VerifiedAt.IsZero(),
+		Held:        b.Held,
+		LockedUntil: b.LockedUntil,
+		Size:        b.Size,
 	}
 }

@@ -46,6 +46,10 @@ type S3Place struct {
 	SSEKMSKeyID    string `json:"sse_kms_key_id,omitempty"`
 	RoleARN        string `json:"role_arn,omitempty"`
 	AccessKeyID    string `json:"access_key_id,omitempty"`
+	// ObjectLockMode is "GOVERNANCE", "COMPLIANCE" or empty: then what is
+	// stored gets a lock of ObjectLockDays days, in which nobody deletes it.
+	ObjectLockMode string `json:"object_lock_mode,omitempty"`
+	ObjectLockDays int64  `json:"object_lock_days,omitempty"`
 }
 
 // LocalPlace is a directory on the worker's host.

@@ -56,6 +56,10 @@ type Repository struct {
 	// CreatedAt is when the repository was made at Location. Backups older
 	// than it lie at a place that the destination had before.
 	CreatedAt time.Time
+	// ReclaimSince is since when data that no backup needs wait to be removed,
+	// and ReclaimWhy why they do; zero and empty when none wait (R12).
+	ReclaimSince time.Time
+	ReclaimWhy   string
 }
 
 // Schedule is a standing order.
@@ -280,6 +284,11 @@ type Backup struct {
 	Missing       []string // what a partial backup lacks, the first hundred
 	// RemovalMarkedAt is set between R5's mark and the row's end.
 	RemovalMarkedAt time.Time
+	// LockedUntil is when the object store's lock on the snapshot ends, as far
+	// as is known; zero for none (R8).
+	LockedUntil time.Time
+	// AcknowledgedAt is when a person said that a suspect backup is good (R9).
+	AcknowledgedAt time.Time
 }
 
 // Restore is one restoration through the daemon.

@@ -59,8 +59,15 @@ type PruneStats struct {
 	PacksInGrace      int // listed by no index, kept for now
 
 	RepackedBytes int64 // copied
-	FreedBytes    int64 // removed, less what was written for it
+	FreedBytes    int64 // removed, less what was written for it; 0 if the store keeps versions
+	HiddenBytes   int64 // the same, if the store keeps what was removed as old versions
 	UnusedLeft    int64 // unused bytes that stay in kept packs
+
+	// PacksLocked is how many packs would have been removed or rewritten, if
+	// the store did not lock them; LockedUntil is when the first lock ends.
+	PacksLocked int
+	LockedBytes int64
+	LockedUntil time.Time
 
 	IndexFilesWritten, IndexFilesRemoved int
 
@@ -78,6 +85,9 @@ type PruneStats struct {
 // the new index and the removals. If others work on the repository then, the
 // error matches ErrLocked and nothing has been removed; what was copied is not
 // lost. It is ErrBusy while blobs are being saved.
+//
+// Packs that the store locks stay, and are counted. Where the store keeps old
+// versions, what is removed is hidden and not freed.
 //
 // A repository in which a snapshot needs something that is not there is left
 // alone: the error matches ErrDamaged.
@@ -135,7 +145,14 @@ func (p *pruner) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.makePlan(objects)
+	if err := p.makePlan(objects); err != nil {
+		return err
+	}
+	if err := p.spareLocked(ctx); err != nil {
+		return err
+	}
+	p.sumUp()
+	return nil
 }
 
 // mark marks every blob of the snapshots that are not marked yet.
@@ -377,6 +394,9 @@ func (p *pruner) removePacks(ctx context.Context, remove map[restic.ID]bool) err
 	p.stats.PacksRemoved, p.stats.PacksRepacked = p.plan.counts(remove)
 	p.stats.PacksUnreferenced = len(p.plan.unreferenced)
 	p.stats.FreedBytes = p.plan.freed(remove) - p.plan.writtenBytes
+	if p.r.keepsVersions() {
+		p.stats.FreedBytes, p.stats.HiddenBytes = 0, p.stats.FreedBytes
+	}
 	if lr, ok := p.r.be.(backend.LeftoverRemover); ok {
 		if err := lr.RemoveLeftovers(ctx, time.Now().Add(-24*time.Hour)); err != nil {
 			return fmt.Errorf("remove leftovers of interrupted writes: %w", err)

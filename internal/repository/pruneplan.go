@@ -33,8 +33,9 @@ type prunePlan struct {
 	unused       map[restic.ID]bool
 	rewrite      map[restic.ID]bool
 	unreferenced map[restic.ID]bool
-	unlisted     int64 // bytes of unreferenced packs
-	writtenBytes int64 // by repacking
+	sizes        map[restic.ID]int64 // of unreferenced packs
+	unlisted     int64               // their sum
+	writtenBytes int64               // by repacking
 	// chosen is the pack that keeps a needed blob which lies in several.
 	chosen map[restic.BlobHandle]restic.ID
 	order  []restic.ID // of rewrite
@@ -60,6 +61,24 @@ func (pl *prunePlan) removals() map[restic.ID]bool {
 		out[id] = true
 	}
 	return out
+}
+
+// keepLocked takes a pack out of the plan and returns its bytes that would
+// have been freed.
+func (pl *prunePlan) keepLocked(id restic.ID) int64 {
+	if pl.unreferenced[id] {
+		delete(pl.unreferenced, id)
+		pl.unlisted -= pl.sizes[id]
+		return pl.sizes[id]
+	}
+	u := pl.uses[id]
+	waste := u.size
+	if pl.rewrite[id] {
+		waste = u.unused
+		pl.order = slices.DeleteFunc(pl.order, func(other restic.ID) bool { return other == id })
+	}
+	pl.spare(id)
+	return waste
 }
 
 // spare keeps a pack after all.
@@ -91,6 +110,7 @@ func (pl *prunePlan) freed(remove map[restic.ID]bool) int64 {
 func (p *pruner) makePlan(objects map[restic.ID]object) error {
 	pl := &p.plan
 	pl.unused, pl.rewrite, pl.unreferenced = make(map[restic.ID]bool), make(map[restic.ID]bool), make(map[restic.ID]bool)
+	pl.sizes = make(map[restic.ID]int64)
 	p.chooseCopies()
 	if err := p.countUse(objects); err != nil {
 		return err
@@ -103,11 +123,11 @@ func (p *pruner) makePlan(objects map[restic.ID]object) error {
 			p.stats.PacksInGrace++
 		default:
 			pl.unreferenced[id] = true
+			pl.sizes[id] = o.size
 			pl.unlisted += o.size
 		}
 	}
 	p.chooseRewrites()
-	p.sumUp()
 	return nil
 }
 

@@ -105,6 +105,7 @@ type Repository struct {
 	// snapshots are those of the last listing.
 	snapshots snapshotCache
 	scratch   scratchPool
+	seenLocks seenLocks
 
 	// idx is replaced as a whole when index files were removed.
 	idxMu sync.RWMutex

@@ -235,7 +235,7 @@ func (j *judge) protect() {
 			j.keep(i, always("held"))
 		}
 		if p.LockedUntil.After(j.now) {
-			j.keep(i, func() string { return "locked until " + p.LockedUntil.UTC().Format(time.RFC3339) })
+			j.keep(i, func() string { return "retained by lock until " + p.LockedUntil.UTC().Format(time.RFC3339) })
 		}
 		if p.InUse {
 			j.keep(i, always("in use"))

@@ -102,7 +102,7 @@ func TestPlanReasons(t *testing.T) {
 			"+ p20261125: floor (keep_at_least 1), newest good backup, last 1",
 			"- p20261124: no rule keeps it",
 			"+ p20261123: in use, newest verified",
-			"+ p20261122: locked until 2026-11-25T03:00:00Z",
+			"+ p20261122: retained by lock until 2026-11-25T03:00:00Z",
 			"+ p20261121: held"}},
 		"manual ones are kept by age": {`{"keep_last":1,"manual_period":"2d"}`, []retention.Point{
 			week[3], week[4],
@@ -145,7 +145,7 @@ func TestPlanReasons(t *testing.T) {
 			"- m: older than max_age 1h",
 			"+ p20261124: newest verified",
 			"- p20261123: older than max_age 1h",
-			"+ p20261122: locked until 2026-11-25T02:00:00Z",
+			"+ p20261122: retained by lock until 2026-11-25T02:00:00Z",
 			"+ p20261121: held"}},
 		"max_age asks the store about the future": {`{"keep_last":1,"max_age":"30d"}`, []retention.Point{
 			week[4], with(good("f", now.AddDate(4, 0, 0)), func(p *retention.Point) { p.Stored = now.AddDate(0, 0, -31) })}, []string{

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/archiver"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
@@ -52,6 +55,9 @@ func (d *destinationRun) backup(ctx context.Context) (envbackup.Backup, error) {
 	if err := d.store.AddBackup(context.WithoutCancel(ctx), &backup); err != nil {
 		return envbackup.Backup{}, fmt.Errorf("enter backup of snapshot %s: %w", snapshot.ID.Short(), err)
 	}
+	if backup.Status == envbackup.BackupSuspect {
+		d.warn("%s", saySuspect(backup, d.recent))
+	}
 	return backup, nil
 }
 
@@ -69,10 +75,11 @@ func (d *destinationRun) snapshot(ctx context.Context, repo *repository.Reposito
 		d.warn("an earlier attempt had left the backup at %s; it was taken over", d.dest.Name)
 		return snapshots[i], nil, nil
 	}
-	sizes, err := d.store.RecentSizes(ctx, d.run.ScheduleID, suspectAfter)
+	sizes, err := d.store.RecentSizes(ctx, d.run.ScheduleID, d.run.ID, suspectAfter)
 	if err != nil {
 		return nil, nil, err
 	}
+	d.recent = sizes
 	if err := repo.LoadIndex(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -153,9 +160,18 @@ func (d *destinationRun) describe(report *archiver.Report, b *envbackup.Backup) 
 	if report.ChangedInRead > 0 {
 		d.warn("%d files changed while they were read; the next backup reads them again", report.ChangedInRead)
 	}
-	if b.Status == envbackup.BackupSuspect {
-		d.warn("the backup at %s holds %d bytes, far less than the ones before: it is kept and not counted (suspect)", d.dest.Name, b.Size)
+}
+
+// saySuspect says why a backup is not trusted, and how a person can say that
+// it is right (R9).
+func saySuspect(b envbackup.Backup, recent []int64) string {
+	before := make([]string, len(recent))
+	for i, size := range recent {
+		before[i] = humanize.IBytes(uint64(max(size, 0)))
 	}
+	return fmt.Sprintf("the backup at %s is suspect: it holds %s, and the ones before it held %s. It is kept, and counts as no good backup. "+
+		"If it is right, say so with: envbackup backups acknowledge %s",
+		b.Destination, humanize.IBytes(uint64(max(b.Size, 0))), strings.Join(before, ", "), b.ID)
 }
 
 // row makes the store's row of a snapshot of this run's environment.

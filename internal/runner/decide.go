@@ -52,6 +52,11 @@ func (r *Runner) decideAt(ctx context.Context, sched envbackup.Schedule, destina
 	if err != nil {
 		return nil, err
 	}
+	if len(aside.IDs) == 0 {
+		// Whoever confirms means what was cancelled earlier, for want of
+		// anything else.
+		aside.IDs, aside.Cancelled = aside.Cancelled, nil
+	}
 	if len(aside.IDs) == 0 || editedSince(sched, aside) { // another policy's list is nobody's wish any more
 		return nil, nil
 	}
@@ -59,7 +64,7 @@ func (r *Runner) decideAt(ctx context.Context, sched envbackup.Schedule, destina
 	if err != nil {
 		return nil, err
 	}
-	aside.Decision = string(decision)
+	aside.Decision, aside.Note = string(decision), ""
 	if err := r.store.SaveSetAside(ctx, aside); err != nil {
 		return nil, err
 	}

@@ -28,14 +28,19 @@ func (r *Runner) judge(ctx context.Context, sched envbackup.Schedule, dest envba
 	if edited {
 		// The list was made by another policy; the first judgement by this one
 		// sets aside everything that it would remove.
-		aside = store.SetAside{ScheduleID: sched.ID, DestinationID: dest.ID}
+		aside = store.SetAside{ScheduleID: sched.ID, DestinationID: dest.ID, Note: aside.Note}
 	}
-	changed := edited || aside.JudgedAt.IsZero()
+	acknowledged := acknowledgedSince(v.backups, aside)
+	// The first judgement after a person's change is about all that it would
+	// remove, whatever may go at this occasion: the next one, which may remove
+	// more, is no first one any more.
+	first := edited || acknowledged
+	changed := first || aside.JudgedAt.IsZero()
 	aside.JudgedAt = v.at
-	// What is on the list and gone, or kept again, leaves it.
-	listed := len(aside.IDs)
-	aside.IDs = slices.DeleteFunc(slices.Clone(aside.IDs), func(id string) bool { _, known := goes[id]; return !known })
-	changed = changed || len(aside.IDs) != listed
+	// What is on a list and gone, or kept again, leaves it.
+	listed := len(aside.IDs) + len(aside.Cancelled)
+	aside.IDs, aside.Cancelled = known(aside.IDs, goes), known(aside.Cancelled, goes)
+	changed = changed || len(aside.IDs)+len(aside.Cancelled) != listed
 	if len(aside.IDs) == 0 {
 		aside.Decision = ""
 	}
@@ -47,42 +52,67 @@ func (r *Runner) judge(ctx context.Context, sched envbackup.Schedule, dest envba
 	var rest retention.Decision
 	var due []string
 	for _, it := range v.decision.Items {
-		if slices.Contains(aside.IDs, it.Point.ID) {
+		switch {
+		case slices.Contains(aside.Cancelled, it.Point.ID):
+			continue
+		case slices.Contains(aside.IDs, it.Point.ID):
 			if !waits && goes[it.Point.ID] {
 				due = append(due, it.Point.ID)
 			}
 			continue
 		}
-		it.Keep = it.Keep || !goes[it.Point.ID]
+		it.Keep = it.Keep || !first && !goes[it.Point.ID]
 		rest.Items = append(rest.Items, it)
 	}
 	needs, why := retention.NeedsGrace(rest, edited)
+	if n := len(rest.Removed()); acknowledged && !needs && n > 0 {
+		needs, why = true, fmt.Sprintf("would remove %s, the first removals after a suspect backup was acknowledged", plural(n, "backup"))
+	}
 	switch {
 	case needs && !policy.PruneGrace.IsZero():
-		// A list that waits is fixed: what joins it starts the grace anew only
-		// when there was none.
-		if !waits {
-			aside.IDs, aside.Waited, aside.Decision, aside.Since = nil, 0, "", v.at
+		if !waits || aside.Decision == string(envbackup.DecisionCancelled) {
+			if waits {
+				aside.Cancelled = append(aside.Cancelled, aside.IDs...)
+			}
+			aside.IDs = nil
 		}
+		// What joins a list that waits begins its grace anew: nothing goes
+		// sooner than a whole grace after it was shown.
+		aside.Waited, aside.Decision, aside.Since = 0, "", v.at
 		for _, it := range rest.Removed() {
 			aside.IDs = append(aside.IDs, it.Point.ID)
 		}
 		aside.Reason, waits, changed = why, true, true
 	default:
 		for _, it := range rest.Removed() {
-			v.removed = append(v.removed, it.Point.ID)
+			if goes[it.Point.ID] {
+				v.removed = append(v.removed, it.Point.ID)
+			}
 		}
 	}
 	v.removed = append(v.removed, due...)
-	if waits {
-		list := setAsideOf(aside, dest.Name, policy, v.at)
-		v.setAside = &list
-		v.note("%s", sayAside(aside, dest.Name, policy))
-	}
+	r.sayAside(aside, waits, sched, dest, policy, v)
 	if in.dryRun || !changed {
 		return nil
 	}
 	return r.store.SaveSetAside(ctx, aside)
+}
+
+// known returns those of the ids that are keys of goes.
+func known(ids []string, goes map[string]bool) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { _, is := goes[id]; return !is })
+}
+
+// acknowledgedSince reports whether a person made a suspect backup good after
+// the last judgement that a records (R9): the policy then sees another list
+// than everybody else has seen.
+func acknowledgedSince(backups map[string]envbackup.Backup, a store.SetAside) bool {
+	for _, b := range backups {
+		if !b.AcknowledgedAt.IsZero() && !b.AcknowledgedAt.Before(a.JudgedAt) {
+			return true
+		}
+	}
+	return false
 }
 
 // allows reports whether a removal may happen at this occasion (R3).
@@ -102,11 +132,29 @@ func (in scope) allows(it retention.Item, policy retention.Policy, zone *time.Lo
 	}
 }
 
-// sayAside explains to people what waits, and for how long.
-func sayAside(a store.SetAside, destination string, policy retention.Policy) string {
-	if a.Decision == string(envbackup.DecisionCancelled) {
-		return fmt.Sprintf("%d removals at %s were cancelled and stay until the retention changes", len(a.IDs), destination)
+// sayAside tells people what waits, for how long, and how to decide.
+func (r *Runner) sayAside(a store.SetAside, waits bool, sched envbackup.Schedule, dest envbackup.Destination, policy retention.Policy, v *verdict) {
+	if len(a.Cancelled) > 0 {
+		v.setAside = append(v.setAside, envbackup.SetAside{
+			Destination: dest.Name, BackupIDs: a.Cancelled, Reason: "cancelled by a person", Decision: envbackup.DecisionCancelled,
+		})
 	}
-	return fmt.Sprintf("%d removals at %s wait for another %s of the daemon's running time: the prune %s (R4)",
-		len(a.IDs), destination, (policy.PruneGrace.Approx() - a.Waited).Round(time.Minute), a.Reason)
+	if !waits {
+		return
+	}
+	v.setAside = append(v.setAside, setAsideOf(a, dest.Name, policy, v.at))
+	n := plural(len(a.IDs), "removal")
+	if a.Decision == string(envbackup.DecisionCancelled) {
+		v.note("%s at %s cancelled: the backups stay until the retention changes", n, dest.Name)
+		return
+	}
+	verb := "wait"
+	if len(a.IDs) == 1 {
+		verb = "waits"
+	}
+	decide := fmt.Sprintf("decide sooner with: envbackup prune confirm %s, or prune cancel", sched.Reference())
+	v.note("%s at %s %s for another %s of the daemon's running time: the prune %s; %s",
+		n, dest.Name, verb, (policy.PruneGrace.Approx() - a.Waited).Round(time.Minute), a.Reason, decide)
+	// The status is read later, so it says no time that passes.
+	v.holds = append(v.holds, fmt.Sprintf("%s at %s set aside: the prune %s; %s", n, dest.Name, a.Reason, decide))
 }

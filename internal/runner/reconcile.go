@@ -18,6 +18,8 @@ type stock struct {
 	// held is set when the two disagree, or the clock is doubtful: then
 	// nothing may be removed (R7).
 	held bool
+	// pending is set when data wait to be reclaimed from an earlier removal.
+	pending bool
 }
 
 // reconcile compares the store's rows with the repository's snapshots.
@@ -29,7 +31,12 @@ type stock struct {
 // listing, or somebody's work with another program, and holds all removals.
 func (r *Runner) reconcile(ctx context.Context, repo *repository.Repository, sched envbackup.Schedule, env envbackup.Environment, dest envbackup.Destination, dryRun bool, v *verdict) (stock, error) {
 	var out stock
-	rows, err := r.ownRows(ctx, sched, env, dest)
+	row, err := r.store.Repository(ctx, dest.ID, env.ID)
+	if err != nil {
+		return out, err
+	}
+	out.pending = !row.ReclaimSince.IsZero() && !row.ReclaimSince.After(v.at)
+	rows, err := r.ownRows(ctx, sched, row)
 	if err != nil {
 		return out, err
 	}
@@ -66,8 +73,7 @@ func (r *Runner) reconcile(ctx context.Context, repo *repository.Repository, sch
 	}
 	if missing > 0 {
 		out.held = true
-		v.note("%d of %d backups are not in the repository at %s; nothing is removed until they are back or their entries are deleted (R7)",
-			missing, len(rows), dest.Name)
+		v.hold("%s", sayMissing(missing, len(rows), dest.Name, sched.Reference()))
 	}
 	if dryRun {
 		return out, nil
@@ -88,12 +94,8 @@ func (r *Runner) reconcile(ctx context.Context, repo *repository.Repository, sch
 }
 
 // ownRows returns the schedule's rows at the destination's present place.
-func (r *Runner) ownRows(ctx context.Context, sched envbackup.Schedule, env envbackup.Environment, dest envbackup.Destination) ([]envbackup.Backup, error) {
-	repository, err := r.store.Repository(ctx, dest.ID, env.ID)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := r.store.AllBackups(ctx, sched.ID, dest.ID)
+func (r *Runner) ownRows(ctx context.Context, sched envbackup.Schedule, repository envbackup.Repository) ([]envbackup.Backup, error) {
+	rows, err := r.store.AllBackups(ctx, sched.ID, repository.DestinationID)
 	if err != nil {
 		return nil, err
 	}
@@ -137,4 +139,22 @@ func (r *Runner) enterLeftovers(ctx context.Context, leftovers map[string]*resti
 		v.note("%d snapshots at %s carry this schedule's id and are not known to this daemon; they are left alone", foreign, dest.Name)
 	}
 	return nil
+}
+
+// sayMissing explains to people why removals are held, and the way out.
+func sayMissing(missing, all int, destination, schedule string) string {
+	are, they := "are", "they are"
+	if missing == 1 {
+		are, they = "is", "it is"
+	}
+	return fmt.Sprintf("nothing is removed at %s because %d of %s %s missing from the repository there. Once %s back, it goes on by itself; if %s gone for good, say so with: envbackup backups forget-missing %s",
+		destination, missing, plural(all, "backup"), are, they, they, schedule)
+}
+
+// plural writes a number of things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

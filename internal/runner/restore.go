@@ -34,6 +34,7 @@ func (r *Runner) ExecuteRestore(ctx context.Context, restore envbackup.Restore, 
 		return failed, err
 	}
 	place := vault.Address(dest, env)
+	r.makeWay(env.ID)
 	repo, err := r.vault.Repository(ctx, env.ID, dest.ID)
 	if err != nil {
 		return failed, explain(ctx, err, place)

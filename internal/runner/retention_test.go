@@ -353,7 +353,7 @@ func TestADoubtHoldsPruning(t *testing.T) {
 		if rows, err := b.store.AllBackups(t.Context(), s.ID, d.ID); err != nil || len(rows) != 4 {
 			t.Errorf("%d backups are listed (%v), want all 4", len(rows), err)
 		}
-		if !strings.Contains(join(out.Warnings), "1 of 4 backups are not in the repository") {
+		if !strings.Contains(join(out.Warnings), "1 of 4 backups is missing from the repository there") {
 			t.Errorf("warnings are %q", out.Warnings)
 		}
 	})

@@ -32,6 +32,8 @@ func (r *Runner) ExecuteRun(ctx context.Context, run envbackup.Run, progress fun
 		return envbackup.Outcome{State: envbackup.RunFailed}, err
 	}
 
+	r.makeWay(env.ID) // R12
+
 	if len(sched.DestinationIDs) == 0 {
 		return envbackup.Outcome{State: envbackup.RunFailed}, &envbackup.Error{
 			Code: envbackup.CodeInvalid, Message: fmt.Sprintf("schedule %q has no destination", sched.Reference()), Hint: "give it one",
@@ -116,6 +118,7 @@ type destinationRun struct {
 	warnings []string
 	files    int64
 	bytes    int64
+	recent   []int64 // sizes that the backup was compared with (R9)
 }
 
 func (d *destinationRun) execute(ctx context.Context, destinationID string) error {
@@ -146,8 +149,9 @@ func (d *destinationRun) execute(ctx context.Context, destinationID string) erro
 	}
 	if verdict.reclaimable {
 		d.report(envbackup.Progress{Phase: envbackup.PhasePrune})
-		reclaimed, err := d.reclaim(ctx, d.env, d.dest, verdict.nextAt)
-		d.result.Reclaimed = reclaimed
+		done, err := d.reclaim(ctx, d.env, d.dest, reclaimScope{until: verdict.nextAt, run: d.run.ID})
+		d.result.Reclaimed = done.bytes
+		d.warnings = append(d.warnings, done.notes...)
 		if err != nil {
 			d.warn("reclaiming space at %s: %v", dest.Name, err)
 		}

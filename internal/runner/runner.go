@@ -33,11 +33,15 @@ type Store interface {
 	UnmarkRemoval(ctx context.Context, ids []string) error
 	DropBackups(ctx context.Context, ids []string) error
 	// RecentSizes returns the restored sizes of the schedule's newest n
-	// candidates at a destination from the run ledger, pruned ones included.
-	RecentSizes(ctx context.Context, scheduleID string, n int) ([]int64, error)
+	// candidates from the run ledger, pruned ones included and exceptRun not.
+	RecentSizes(ctx context.Context, scheduleID, exceptRun string, n int) ([]int64, error)
+	// SetLocks records until when the object store retains backups.
+	SetLocks(ctx context.Context, until map[string]time.Time) error
 
 	SetAside(ctx context.Context, scheduleID, destinationID string) (store.SetAside, error)
 	SaveSetAside(ctx context.Context, a store.SetAside) error
+	// NoteRetention says what holds removals; empty is nothing.
+	NoteRetention(ctx context.Context, scheduleID, destinationID, note string) error
 	// AddWaited lets d pass for every list that waits.
 	AddWaited(ctx context.Context, d time.Duration) error
 
@@ -49,6 +53,11 @@ type Store interface {
 	// BackupsInUse returns the backups that are being restored or verified, on
 	// whichever worker.
 	BackupsInUse(ctx context.Context) (map[string]bool, error)
+	// NoteReclaim records since when data wait to be reclaimed, and why.
+	NoteReclaim(ctx context.Context, destinationID, environmentID string, since time.Time, why string) error
+	// WorkWaits reports whether work of an environment is due or under way,
+	// besides exceptRun.
+	WorkWaits(ctx context.Context, environment, exceptRun string, now time.Time) (bool, error)
 
 	Setting(ctx context.Context, key string) (value string, ok bool, err error)
 	SetSetting(ctx context.Context, key, value string) error
@@ -57,9 +66,6 @@ type Store interface {
 // Vault opens repositories.
 type Vault interface {
 	Repository(ctx context.Context, environmentID, destinationID string) (*repository.Repository, error)
-	// StoredAt returns when the store of the repository says that it received
-	// the snapshot; zero where the store's clock is this host's.
-	StoredAt(ctx context.Context, environmentID, destinationID, snapshotID string) (time.Time, error)
 }
 
 // Config is how the runner works.
@@ -100,6 +106,8 @@ type Runner struct {
 	// reclaimed remembers when the data of a repository was last pruned, and
 	// how long that took.
 	reclaimed map[pair]reclamation
+	// reclaiming are the reclamations that go on and make way for a run.
+	reclaiming map[*way]struct{}
 	// inUse counts restores and verifications that read a backup.
 	inUse map[string]int
 	// proofs is what verifications have proven that have not ended, by id.
@@ -121,7 +129,7 @@ func New(state Store, vault Vault, cfg Config) *Runner {
 	}
 	return &Runner{
 		store: state, vault: vault, cfg: cfg,
-		retaining: map[pair]*sync.Mutex{}, reclaimed: map[pair]reclamation{}, inUse: map[string]int{},
+		retaining: map[pair]*sync.Mutex{}, reclaimed: map[pair]reclamation{}, reclaiming: map[*way]struct{}{}, inUse: map[string]int{},
 		proofs: map[string]*begun{}, unscratched: make(chan struct{}, 1),
 	}
 }

@@ -177,7 +177,9 @@ func (b *bench) newRun(s envbackup.Schedule, trigger envbackup.Trigger) envbacku
 // in the wanted state.
 func (b *bench) run(s envbackup.Schedule, trigger envbackup.Trigger, want envbackup.RunState) envbackup.Outcome {
 	b.t.Helper()
-	out, err := b.runner.ExecuteRun(b.t.Context(), b.newRun(s, trigger), func(envbackup.Progress) {})
+	run := b.newRun(s, trigger)
+	out, err := b.runner.ExecuteRun(b.t.Context(), run, func(envbackup.Progress) {})
+	b.end(run, out.State)
 	if err != nil && want != envbackup.RunFailed {
 		b.t.Fatalf("run at %s: %v", b.now, err)
 	}
@@ -185,6 +187,29 @@ func (b *bench) run(s envbackup.Schedule, trigger envbackup.Trigger, want envbac
 		b.t.Fatalf("run at %s ended %s, want %s: %+v", b.now, out.State, want, out)
 	}
 	return out
+}
+
+// end records how a run ended, as the queue does.
+func (b *bench) end(run envbackup.Run, state envbackup.RunState) {
+	b.t.Helper()
+	run.State = state
+	err := b.store.Tx(b.t.Context(), func(tx *store.Tx) error {
+		_, err := tx.SaveRun(b.t.Context(), run, run.JobID)
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// repository is the row of the environment's repository.
+func (b *bench) repository(d envbackup.Destination) envbackup.Repository {
+	b.t.Helper()
+	row, err := b.store.Repository(b.t.Context(), d.ID, b.env.ID)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return row
 }
 
 // hours runs n slots, an hour apart, and changes the source for each.

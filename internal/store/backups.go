@@ -10,13 +10,14 @@ import (
 
 const backupColumns = `SELECT id, snapshot_id, run_id, schedule_id, schedule, environment_id, environment, destination_id, destination,
 	trigger_kind, status, nominal, started_at, completed_at, size, added, files, verified_at, held, hold_reason, missing,
-	removal_marked_at FROM backups`
+	removal_marked_at, locked_until, acknowledged_at FROM backups`
 
 func scanBackup(row scanner) (envbackup.Backup, error) {
 	var b envbackup.Backup
 	err := row.Scan(&b.ID, &b.SnapshotID, &b.RunID, &b.ScheduleID, &b.Schedule, &b.EnvironmentID, &b.Environment,
 		&b.DestinationID, &b.Destination, &b.Trigger, &b.Status, at(&b.Nominal), at(&b.StartedAt), at(&b.CompletedAt),
-		&b.Size, &b.Added, &b.Files, at(&b.VerifiedAt), &b.Held, &b.HoldReason, into(&b.Missing), at(&b.RemovalMarkedAt))
+		&b.Size, &b.Added, &b.Files, at(&b.VerifiedAt), &b.Held, &b.HoldReason, into(&b.Missing), at(&b.RemovalMarkedAt),
+		at(&b.LockedUntil), at(&b.AcknowledgedAt))
 	return b, err
 }
 
@@ -64,17 +65,19 @@ func backupFilter(bf envbackup.BackupFilter) filter {
 
 // AddBackup records a backup. It may be called again for the same snapshot at
 // the same destination, as after a crash between the snapshot and the record:
-// then b becomes what is stored.
+// then b becomes what is stored. A backup that was dropped is listed again:
+// its snapshot has come back.
 func (s *Store) AddBackup(ctx context.Context, b *envbackup.Backup) error {
 	return s.Tx(ctx, func(tx *Tx) error {
 		_, err := tx.tx.ExecContext(ctx, `INSERT INTO backups (id, snapshot_id, run_id, schedule_id, schedule, environment_id, environment,
 				destination_id, destination, trigger_kind, status, nominal, started_at, completed_at, size, added, files, verified_at,
-				held, hold_reason, missing, removal_marked_at, removal_begun_at, removed_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0, 0, 0)
-			ON CONFLICT (destination_id, snapshot_id) DO NOTHING`,
+				held, hold_reason, missing, removal_marked_at, removal_begun_at, removed_at, locked_until)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0, 0, 0, $22)
+			ON CONFLICT (destination_id, snapshot_id) DO UPDATE SET removed_at = 0, removal_marked_at = 0, removal_begun_at = 0
+				WHERE backups.removed_at <> 0`,
 			newID(prefixBackup), b.SnapshotID, b.RunID, b.ScheduleID, b.Schedule, b.EnvironmentID, b.Environment,
 			b.DestinationID, b.Destination, string(b.Trigger), string(b.Status), micros(b.Nominal), micros(b.StartedAt), micros(b.CompletedAt),
-			b.Size, b.Added, b.Files, micros(b.VerifiedAt), b.Held, b.HoldReason, doc(b.Missing))
+			b.Size, b.Added, b.Files, micros(b.VerifiedAt), b.Held, b.HoldReason, doc(b.Missing), micros(b.LockedUntil))
 		if err != nil {
 			return translate(err, "add", "backup", b.SnapshotID)
 		}
@@ -163,11 +166,14 @@ func lastGood(ctx context.Context, q querier, scheduleID string) (envbackup.Back
 
 // RecentSizes returns the sizes of a schedule's last n candidates, newest
 // first, removed ones included (R9). A run counts once, however many
-// destinations it had.
-func (s *Store) RecentSizes(ctx context.Context, scheduleID string, n int) ([]int64, error) {
+// destinations it had, and exceptRun, which is being judged, not at all. What
+// is older than the last suspect backup that a person acknowledged does not
+// count either.
+func (s *Store) RecentSizes(ctx context.Context, scheduleID, exceptRun string, n int) ([]int64, error) {
 	sizes, err := all(ctx, s.read, `SELECT MAX(size) FROM backups
-		WHERE schedule_id = $1 AND status = 'complete' AND trigger_kind IN ('schedule', 'catch_up', 'create')
-		GROUP BY nominal, run_id ORDER BY nominal DESC LIMIT $2`, []any{scheduleID, n}, func(row scanner) (int64, error) {
+		WHERE schedule_id = $1 AND run_id <> $2 AND status = 'complete' AND trigger_kind IN ('schedule', 'catch_up', 'create')
+			AND nominal >= COALESCE((SELECT MAX(nominal) FROM backups WHERE schedule_id = $1 AND acknowledged_at <> 0), 0)
+		GROUP BY nominal, run_id ORDER BY nominal DESC LIMIT $3`, []any{scheduleID, exceptRun, n}, func(row scanner) (int64, error) {
 		var size int64
 		err := row.Scan(&size)
 		return size, err

@@ -141,3 +141,15 @@ func one(items []Work, err error) (Work, bool, error) {
 	}
 	return items[0], true, nil
 }
+
+// WorkWaits reports whether a run or restore of an environment, by name, is to
+// be executed now, or is executing, besides the run exceptRun. A run that is
+// not due yet, or whose next attempt is not, does not wait.
+func (s *Store) WorkWaits(ctx context.Context, environment, exceptRun string, now time.Time) (bool, error) {
+	var waits bool
+	err := s.read.QueryRowContext(ctx, `SELECT EXISTS (
+			SELECT 1 FROM runs WHERE environment = $1 AND state IN ('queued', 'running') AND id <> $2 AND due_at <= $3 AND next_attempt_at <= $3
+			UNION ALL SELECT 1 FROM restores WHERE environment = $1 AND state IN ('queued', 'running'))`,
+		environment, exceptRun, micros(now)).Scan(&waits)
+	return waits, translate(err, "look for work of", "environment", environment)
+}

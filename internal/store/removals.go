@@ -24,6 +24,38 @@ func (s *Store) SetStatus(ctx context.Context, id string, status envbackup.Backu
 	return s.changeBackup(ctx, id, set, string(status))
 }
 
+// Acknowledge makes a suspect backup good, on a person's word at t (R9).
+// CodeConflict: it is not suspect.
+func (s *Store) Acknowledge(ctx context.Context, id string, t time.Time) error {
+	return s.Tx(ctx, func(tx *Tx) error {
+		var status envbackup.BackupStatus
+		err := tx.tx.QueryRowContext(ctx, `SELECT status FROM backups WHERE id = $1 AND removed_at = 0`+tx.dialect.forUpdate(), id).Scan(&status)
+		if err != nil {
+			return translate(err, "read", "backup", id)
+		}
+		if status != envbackup.BackupSuspect {
+			return &envbackup.Error{
+				Code: envbackup.CodeConflict, Message: fmt.Sprintf("backup %q is %s, not suspect", id, status),
+				Hint: "only a suspect backup needs a person's word; list them with: envbackup backups list --status suspect",
+			}
+		}
+		_, err = tx.tx.ExecContext(ctx, `UPDATE backups SET status = 'complete', acknowledged_at = $2 WHERE id = $1`, id, micros(t))
+		return translate(err, "acknowledge", "backup", id)
+	})
+}
+
+// SetLocks records until when the object store retains backups (R8).
+func (s *Store) SetLocks(ctx context.Context, until map[string]time.Time) error {
+	return s.Tx(ctx, func(tx *Tx) error {
+		for id, t := range until {
+			if _, err := tx.tx.ExecContext(ctx, `UPDATE backups SET locked_until = $2 WHERE id = $1`, id, micros(t)); err != nil {
+				return translate(err, "record lock of", "backup", id)
+			}
+		}
+		return nil
+	})
+}
+
 // Release ends a hold.
 func (s *Store) Release(ctx context.Context, id string) error {
 	return s.changeBackup(ctx, id, `held = FALSE, hold_reason = $2`, "")
@@ -149,12 +181,29 @@ type SetAside struct {
 	// JudgedAt is the last prune that was judged here: the first one after
 	// Schedule.PolicyEditedAt waits.
 	JudgedAt time.Time
+	// Cancelled are backups whose removal a person cancelled before another
+	// list began. They stay until the policy changes.
+	Cancelled []string
+	// Note says for people what holds removals here; empty for nothing.
+	Note string
+}
+
+const setAsideColumns = `SELECT schedule_id, destination_id, ids, reason, since, waited, decision, judged_at, cancelled, note FROM set_aside`
+
+// Retentions returns what is remembered of every destination of every schedule
+// at which removals are held or set aside.
+func (s *Store) Retentions(ctx context.Context) ([]SetAside, error) {
+	found, err := all(ctx, s.read, setAsideColumns+` WHERE note <> ''`, nil, scanSetAside)
+	if err != nil {
+		return nil, fmt.Errorf("list what holds removals: %w", err)
+	}
+	return found, nil
 }
 
 // SetAside returns what waits at a destination of a schedule; nothing waiting
 // is no error.
 func (s *Store) SetAside(ctx context.Context, scheduleID, destinationID string) (SetAside, error) {
-	found, err := all(ctx, s.read, `SELECT schedule_id, destination_id, ids, reason, since, waited, decision, judged_at FROM set_aside
+	found, err := all(ctx, s.read, setAsideColumns+`
 		WHERE schedule_id = $1 AND destination_id = $2`, []any{scheduleID, destinationID}, scanSetAside)
 	if err != nil {
 		return SetAside{}, fmt.Errorf("read what is set aside for schedule %s: %w", scheduleID, err)
@@ -168,25 +217,36 @@ func (s *Store) SetAside(ctx context.Context, scheduleID, destinationID string) 
 func scanSetAside(row scanner) (SetAside, error) {
 	var a SetAside
 	var waited int64
-	err := row.Scan(&a.ScheduleID, &a.DestinationID, into(&a.IDs), &a.Reason, at(&a.Since), &waited, &a.Decision, at(&a.JudgedAt))
+	err := row.Scan(&a.ScheduleID, &a.DestinationID, into(&a.IDs), &a.Reason, at(&a.Since), &waited, &a.Decision, at(&a.JudgedAt), into(&a.Cancelled), &a.Note)
 	a.Waited = time.Duration(waited) * time.Microsecond
 	return a, err
 }
 
 // SaveSetAside replaces what is remembered of a destination of a schedule.
 func (s *Store) SaveSetAside(ctx context.Context, a SetAside) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO set_aside (schedule_id, destination_id, ids, reason, since, waited, decision, judged_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	_, err := s.db.ExecContext(ctx, `INSERT INTO set_aside (schedule_id, destination_id, ids, reason, since, waited, decision, judged_at, cancelled, note)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (schedule_id, destination_id) DO UPDATE SET ids = excluded.ids, reason = excluded.reason, since = excluded.since,
-			waited = excluded.waited, decision = excluded.decision, judged_at = excluded.judged_at`,
-		a.ScheduleID, a.DestinationID, doc(a.IDs), a.Reason, micros(a.Since), a.Waited.Microseconds(), a.Decision, micros(a.JudgedAt))
+			waited = excluded.waited, decision = excluded.decision, judged_at = excluded.judged_at,
+			cancelled = excluded.cancelled, note = excluded.note`,
+		a.ScheduleID, a.DestinationID, doc(a.IDs), a.Reason, micros(a.Since), a.Waited.Microseconds(), a.Decision, micros(a.JudgedAt),
+		doc(a.Cancelled), a.Note)
 	return translate(err, "save what is set aside for", "schedule", a.ScheduleID)
+}
+
+// NoteRetention says what holds removals at a destination of a schedule; empty
+// is nothing.
+func (s *Store) NoteRetention(ctx context.Context, scheduleID, destinationID, note string) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO set_aside (schedule_id, destination_id, ids, reason, since, waited, decision, judged_at, note)
+		VALUES ($1, $2, 'null', '', 0, 0, '', 0, $3)
+		ON CONFLICT (schedule_id, destination_id) DO UPDATE SET note = excluded.note`, scheduleID, destinationID, note)
+	return translate(err, "note what holds removals of", "schedule", scheduleID)
 }
 
 // ClearSetAside forgets the list, and keeps when the destination was judged
 // last.
 func (s *Store) ClearSetAside(ctx context.Context, scheduleID, destinationID string) error {
-	_, err := s.db.ExecContext(ctx, `UPDATE set_aside SET ids = 'null', reason = '', since = 0, waited = 0, decision = ''
+	_, err := s.db.ExecContext(ctx, `UPDATE set_aside SET ids = 'null', reason = '', since = 0, waited = 0, decision = '', cancelled = 'null', note = ''
 		WHERE schedule_id = $1 AND destination_id = $2`, scheduleID, destinationID)
 	return translate(err, "clear what is set aside for", "schedule", scheduleID)
 }

@@ -3,17 +3,19 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 )
 
 const repositoryColumns = `SELECT destination_id, environment_id, repository_id, location, sealed_password,
-	recovery_version, recovery_key_id, key_shown_at, created_at FROM repositories`
+	recovery_version, recovery_key_id, key_shown_at, created_at, reclaim_since, reclaim_why FROM repositories`
 
 func scanRepository(row scanner) (envbackup.Repository, error) {
 	var r envbackup.Repository
 	err := row.Scan(&r.DestinationID, &r.EnvironmentID, &r.RepositoryID, &r.Location, &r.SealedPassword,
-		&r.RecoveryVersion, &r.RecoveryKeyID, at(&r.KeyShownAt), at(&r.CreatedAt))
+		&r.RecoveryVersion, &r.RecoveryKeyID, at(&r.KeyShownAt), at(&r.CreatedAt),
+		at(&r.ReclaimSince), &r.ReclaimWhy)
 	return r, err
 }
 
@@ -26,7 +28,7 @@ func (s *Store) Repository(ctx context.Context, destinationID, environmentID str
 }
 
 // SaveRepository adds r, filling CreatedAt where it is zero, or replaces what
-// is known about it.
+// is known about it, but for the reclamation, which NoteReclaim records.
 func (s *Store) SaveRepository(ctx context.Context, r *envbackup.Repository) error {
 	if r.CreatedAt.IsZero() {
 		r.CreatedAt = now()
@@ -55,6 +57,25 @@ func (s *Store) Repositories(ctx context.Context, destinationID string) ([]envba
 	items, err := all(ctx, s.read, repositoryColumns+f.clause()+` ORDER BY created_at, destination_id, environment_id`, f.args, scanRepository)
 	if err != nil {
 		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	return items, nil
+}
+
+// NoteReclaim records since when data wait to be reclaimed from a repository,
+// and why; the zero time is that none do.
+func (s *Store) NoteReclaim(ctx context.Context, destinationID, environmentID string, since time.Time, why string) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE repositories SET reclaim_since = $3, reclaim_why = $4
+		WHERE destination_id = $1 AND environment_id = $2`, destinationID, environmentID, micros(since), why)
+	return translate(err, "note reclamation of", "repository", destinationID+"/"+environmentID)
+}
+
+// Unreclaimed lists the repositories whose data wait to be reclaimed since
+// before the instant.
+func (s *Store) Unreclaimed(ctx context.Context, before time.Time) ([]envbackup.Repository, error) {
+	items, err := all(ctx, s.read, repositoryColumns+` WHERE reclaim_since <> 0 AND reclaim_since < $1 ORDER BY destination_id, environment_id`,
+		[]any{micros(before)}, scanRepository)
+	if err != nil {
+		return nil, fmt.Errorf("list unreclaimed repositories: %w", err)
 	}
 	return items, nil
 }

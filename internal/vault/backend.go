@@ -54,6 +54,7 @@ func (v *Vault) plainBackend(ctx context.Context, dest envbackup.Destination, en
 			AccessKeyID: p.AccessKeyID, SecretAccessKey: key,
 			ForcePathStyle: p.ForcePathStyle, StorageClass: p.StorageClass,
 			SSEKMSKeyID: p.SSEKMSKeyID, RoleARN: p.RoleARN,
+			LockMode: p.ObjectLockMode, LockFor: time.Duration(p.ObjectLockDays) * 24 * time.Hour,
 		})
 		if err != nil {
 			return nil, Explain(err, "the destination")
@@ -68,32 +69,4 @@ func (v *Vault) plainBackend(ctx context.Context, dest envbackup.Destination, en
 	default:
 		return nil, &envbackup.Error{Code: envbackup.CodeInvalid, Message: "destination " + dest.Name + " has no place", Hint: "give it s3 or local"}
 	}
-}
-
-// StoredAt returns when the store says that it received a snapshot of an open
-// repository. It is zero for a local directory, whose clock is this host's,
-// and for a snapshot that is not there.
-func (v *Vault) StoredAt(ctx context.Context, environmentID, destinationID, snapshotID string) (time.Time, error) {
-	dest, err := v.store.Destination(ctx, destinationID)
-	if err != nil || dest.S3 == nil {
-		return time.Time{}, err
-	}
-	v.mu.Lock()
-	s := v.open[key{environmentID, destinationID}]
-	var be backend.Backend
-	if s != nil {
-		be = s.backend
-	}
-	v.mu.Unlock()
-	if be == nil {
-		return time.Time{}, nil
-	}
-	var stored time.Time
-	err = be.List(ctx, backend.KindSnapshot, func(name string, _ int64, modified time.Time) error {
-		if name == snapshotID {
-			stored = modified
-		}
-		return nil
-	})
-	return stored, Explain(err, be.Location())
 }

@@ -58,6 +58,8 @@ func Explain(err error, place string) error {
 		return fail(envbackup.CodeCredentials, "the daemon needs to list the place, and to read, write and delete below it", "%s", why)
 	case be.Kind == backend.NoBucket:
 		return fail(envbackup.CodeBucketMissing, "create it, or correct its name", "%s", why)
+	case be.Kind == backend.NoObjectLock:
+		return fail(envbackup.CodeNoObjectLock, "choose a bucket that was made with object lock, enable it on this one where the store can, or remove object_lock_mode and object_lock_days", "%s", why)
 	case be.Kind == backend.WrongRegion:
 		return fail(envbackup.CodeWrongRegion, "correct the region of the destination", "%s", why)
 	case be.Kind == backend.Throttled:

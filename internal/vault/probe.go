@@ -57,6 +57,8 @@ func probePath(dest envbackup.Destination, err error) string {
 	switch envbackup.CodeOf(err) {
 	case envbackup.CodeBucketMissing:
 		return "s3.bucket"
+	case envbackup.CodeNoObjectLock:
+		return "s3.object_lock_mode"
 	case envbackup.CodeWrongRegion:
 		return "s3.region"
 	case envbackup.CodeCredentials:

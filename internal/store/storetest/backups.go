@@ -205,10 +205,61 @@ func sizes(b *bench) {
 	b.backup(50, func(k *envbackup.Backup) { k.Trigger = envbackup.TriggerManual })
 	b.backup(51, func(k *envbackup.Backup) { k.Status = envbackup.BackupSuspect })
 	b.ok(b.s.DropBackups(ctx, dropped))
-	got, err := b.s.RecentSizes(ctx, "sch_1", 3)
+	suspect := b.backup(52, func(k *envbackup.Backup) { k.Status, k.Size = envbackup.BackupSuspect, 3 })
+	recent := func(what, except string, want ...int64) {
+		b.Helper()
+		got, err := b.s.RecentSizes(ctx, "sch_1", except, 3)
+		b.ok(err)
+		if !slices.Equal(got, want) {
+			b.Errorf("%s: RecentSizes() = %v, want %v", what, got, want)
+		}
+	}
+	recent("two destinations count a run once", "", 1004, 1003, 1002)
+	recent("the run that is judged does not count", "run_4", 1003, 1002, 1001)
+	b.code(b.s.Acknowledge(ctx, dropped[0], noon), envbackup.CodeNotFound)
+	b.ok(b.s.Acknowledge(ctx, suspect.ID, noon))
+	b.code(b.s.Acknowledge(ctx, suspect.ID, noon), envbackup.CodeConflict)
+	if got, err := b.s.Backup(ctx, suspect.ID); err != nil || got.Status != envbackup.BackupComplete || !got.AcknowledgedAt.Equal(noon) {
+		b.Errorf("acknowledged: %+v, %v", got, err)
+	}
+	b.backup(53, func(k *envbackup.Backup) { k.Size = 4 })
+	recent("an acknowledged one begins a new baseline", "", 4, 3)
+}
+
+// kept is what the object store keeps, and what waits to be reclaimed.
+func kept(b *bench) {
+	ctx := b.Context()
+	one := b.backup(1, nil)
+	b.ok(b.s.SetLocks(ctx, map[string]time.Time{one.ID: noon}))
+	if got, err := b.s.Backup(ctx, one.ID); err != nil || !got.LockedUntil.Equal(noon) {
+		b.Errorf("locked until %s (%v), want %s", got.LockedUntil, err, noon)
+	}
+	b.ok(b.s.MarkRemoval(ctx, []string{one.ID}, noon))
+	b.ok(b.s.DropBackups(ctx, []string{one.ID}))
+	again := one
+	b.ok(b.s.AddBackup(ctx, &again))
+	if again.ID != one.ID || !again.RemovalMarkedAt.IsZero() {
+		b.Errorf("a snapshot that came back is %+v", again)
+	}
+	if got, err := b.s.Backup(ctx, one.ID); err != nil || got.ID != one.ID {
+		b.Errorf("a snapshot that came back is not listed: %v", err)
+	}
+
+	r := envbackup.Repository{DestinationID: "dst_1", EnvironmentID: "env_1", Location: "x"}
+	b.ok(b.s.SaveRepository(ctx, &r))
+	b.ok(b.s.NoteReclaim(ctx, "dst_1", "env_1", noon, "locked"))
+	b.ok(b.s.SaveRepository(ctx, &r)) // by somebody who read it before
+	waiting, err := b.s.Unreclaimed(ctx, noon.Add(time.Second))
 	b.ok(err)
-	if want := []int64{1004, 1003, 1002}; !slices.Equal(got, want) {
-		b.Errorf("RecentSizes() = %v, want %v", got, want)
+	if len(waiting) != 1 || !waiting[0].ReclaimSince.Equal(noon) || waiting[0].ReclaimWhy != "locked" {
+		b.Errorf("waiting are %+v", waiting)
+	}
+	if waiting, err = b.s.Unreclaimed(ctx, noon); err != nil || len(waiting) != 0 {
+		b.Errorf("waiting since before noon are %+v (%v)", waiting, err)
+	}
+	b.ok(b.s.NoteReclaim(ctx, "dst_1", "env_1", time.Time{}, ""))
+	if waiting, err = b.s.Unreclaimed(ctx, noon.Add(time.Hour)); err != nil || len(waiting) != 0 {
+		b.Errorf("waiting after the reclamation are %+v (%v)", waiting, err)
 	}
 }
 
@@ -217,7 +268,14 @@ func setAside(b *bench) {
 	got, err := b.s.SetAside(ctx, "sch_1", "dst_1")
 	b.ok(err)
 	b.same("nothing set aside", store.SetAside{ScheduleID: "sch_1", DestinationID: "dst_1"}, got)
-	a := store.SetAside{ScheduleID: "sch_1", DestinationID: "dst_1", IDs: []string{"x", "y"}, Reason: "more than half", Since: noon, JudgedAt: noon}
+	b.ok(b.s.NoteRetention(ctx, "sch_1", "dst_1", "held"))
+	held, err := b.s.Retentions(ctx)
+	b.ok(err)
+	b.same("what holds removals", []store.SetAside{{ScheduleID: "sch_1", DestinationID: "dst_1", Note: "held"}}, held)
+	a := store.SetAside{
+		ScheduleID: "sch_1", DestinationID: "dst_1", IDs: []string{"x", "y"}, Reason: "more than half", Since: noon, JudgedAt: noon,
+		Cancelled: []string{"z"},
+	}
 	b.ok(b.s.SaveSetAside(ctx, a))
 	b.ok(b.s.AddWaited(ctx, 90*time.Second))
 	a.Waited = 90 * time.Second
@@ -231,4 +289,7 @@ func setAside(b *bench) {
 	got, err = b.s.SetAside(ctx, "sch_1", "dst_1")
 	b.ok(err)
 	b.same("cleared", store.SetAside{ScheduleID: "sch_1", DestinationID: "dst_1", JudgedAt: noon}, got)
+	held, err = b.s.Retentions(ctx)
+	b.ok(err)
+	b.same("nothing holds removals", []store.SetAside(nil), held)
 }

@@ -43,6 +43,8 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"points are what backups say":                points,
 		"removal has two steps and holds (R5)":       removals,
 		"sizes outlive backups (R9)":                 sizes,
+		"what the store keeps (R8, R12)":             kept,
+		"work that waits (R12)":                      giveWay,
 		"what is set aside is remembered (R4)":       setAside,
 		"tokens, audit and settings":                 access,
 		"pages go through everything once":           pages,

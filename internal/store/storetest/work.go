@@ -372,3 +372,27 @@ func nodes(b *bench) {
 	}
 	b.same("silent for longer than nothing", []string{"node-1", "node-2"}, dead(-time.Hour))
 }
+
+// giveWay is what makes a prune give way.
+func giveWay(b *bench) {
+	ctx := b.Context()
+	want := func(what, except string, want bool) {
+		b.Helper()
+		got, err := b.s.WorkWaits(ctx, "shop", except, noon)
+		b.ok(err)
+		if got != want {
+			b.Errorf("%s: WorkWaits() = %t", what, got)
+		}
+	}
+	want("nothing", "", false)
+	b.run("mail", nil)
+	b.run("shop", func(r *envbackup.Run) { r.State = envbackup.RunSucceeded })
+	b.run("shop", func(r *envbackup.Run) { r.DueAt = noon.Add(time.Minute) })
+	b.run("shop", func(r *envbackup.Run) { r.NextAttemptAt = noon.Add(time.Minute) })
+	want("others, an old one and later ones", "", false)
+	own := b.run("shop", func(r *envbackup.Run) { r.State = envbackup.RunRunning })
+	want("one that goes on", "", true)
+	want("one's own", own.ID, false)
+	b.run("shop", nil)
+	want("one that is due", own.ID, true)
+}
