@@ -18,6 +18,7 @@ func (s *server) backupRoutes() {
 	handle(s, route{http.MethodGet, "/backups/{id}", "get-backup", "Show a backup", tag, envbackup.RoleViewer, 0}, s.getBackup)
 	handle(s, route{http.MethodPost, "/backups/{id}/hold", "hold-backup", "Exempt a backup from every rule that removes", tag, envbackup.RoleOperator, 0}, s.holdBackup)
 	handle(s, route{http.MethodPost, "/backups/{id}/release", "release-backup", "End a hold", tag, envbackup.RoleOperator, 0}, s.releaseBackup)
+	handle(s, route{http.MethodPost, "/backups/{id}/acknowledge", "acknowledge-backup", "Say that a suspect backup is good", tag, envbackup.RoleOperator, 0}, s.acknowledgeBackup)
 	handle(s, route{http.MethodDelete, "/backups/{id}", "delete-backup", "Remove a backup for good", tag, envbackup.RoleAdmin, 0}, s.deleteBackup)
 }
 
@@ -150,6 +151,19 @@ func (s *server) releaseBackup(ctx context.Context, in *Keyed) (*plain[wire.Back
 	}
 	s.verdicts.drop(b.ScheduleID)
 	s.audit(ctx, "release", "backup", b.ID, "")
+	return s.getBackup(ctx, &Keyed{b.ID})
+}
+
+func (s *server) acknowledgeBackup(ctx context.Context, in *Keyed) (*plain[wire.Backup], error) {
+	b, err := s.Store.Backup(ctx, in.Key)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Store.Acknowledge(ctx, b.ID, s.Now().UTC()); err != nil {
+		return nil, err
+	}
+	s.changed(b.ScheduleID)
+	s.audit(ctx, "acknowledge", "backup", b.ID, fmt.Sprintf("%d bytes", b.Size))
 	return s.getBackup(ctx, &Keyed{b.ID})
 }
 

@@ -72,7 +72,7 @@ func backupDoc(b envbackup.Backup) wire.Backup {
 		Environment: b.Environment, Destination: b.Destination, Trigger: b.Trigger, Status: b.Status,
 		NominalAt: b.Nominal.UTC(), StartedAt: b.StartedAt.UTC(), CompletedAt: b.CompletedAt.UTC(),
 		Size: b.Size, Added: b.Added, Files: b.Files, VerifiedAt: optional(b.VerifiedAt),
-		Held: b.Held, HoldReason: b.HoldReason, Missing: b.Missing, Kept: true, KeptBecause: []string{},
+		Held: b.Held, HoldReason: b.HoldReason, LockedUntil: optional(b.LockedUntil), Missing: b.Missing, Kept: true, KeptBecause: []string{},
 	}
 }
 

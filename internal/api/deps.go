@@ -53,6 +53,13 @@ type Store interface {
 	// Hold is CodeConflict for a backup whose removal has begun (R5).
 	Hold(ctx context.Context, id, reason string) error
 	Release(ctx context.Context, id string) error
+	// Acknowledge is CodeConflict for a backup that is not suspect (R9).
+	Acknowledge(ctx context.Context, id string, at time.Time) error
+
+	// Retentions returns what is in the way of removals, wherever something
+	// is; Unreclaimed, the repositories whose data wait since before.
+	Retentions(ctx context.Context) ([]envbackup.RetentionState, error)
+	Unreclaimed(ctx context.Context, before time.Time) ([]envbackup.Repository, error)
 
 	Restore(ctx context.Context, id string) (envbackup.Restore, error)
 	Restores(ctx context.Context, filter envbackup.RestoreFilter, page envbackup.Page) ([]envbackup.Restore, string, error)
@@ -108,12 +115,21 @@ type Vault interface {
 // Pruner removes backups from their repositories.
 type Pruner interface {
 	Prune(ctx context.Context, scheduleID string, dryRun bool, actor string) (envbackup.PruneReport, error)
+	// Reclaim is Prune in a window that an operator grants (R12).
+	Reclaim(ctx context.Context, scheduleID string, actor string) (envbackup.PruneReport, error)
+	// ForgetMissing takes backups off the list that are gone from their
+	// repository, or with dryRun only returns them (R7).
+	ForgetMissing(ctx context.Context, scheduleID string, dryRun bool, actor string) ([]envbackup.Backup, error)
 	// Decide ends the wait of what is set aside for a schedule (R4).
 	// CodeNotFound: nothing is.
 	Decide(ctx context.Context, scheduleID string, decision envbackup.Decision, actor string) ([]envbackup.SetAside, error)
 	// Remove deletes backups because a person asked for exactly that (R1, R5).
-	// Held ones are refused with CodeConflict, and then nothing is removed.
+	// Held ones, and those that the object store retains, are refused with
+	// CodeConflict, and then nothing is removed.
 	Remove(ctx context.Context, backupIDs []string, actor string) error
+	// RemoveUnlocked leaves out and returns those that the object store
+	// retains (R8).
+	RemoveUnlocked(ctx context.Context, backupIDs []string, actor string) (retained []envbackup.Backup, err error)
 }
 
 // Deps is what the handlers stand on. All interfaces and Log are required.

@@ -245,12 +245,34 @@ func checkS3(p envbackup.S3Place, hasSecret bool, report func(path, summary, for
 			report("s3.endpoint", "Invalid endpoint", "%q has more than a host. The bucket and the prefix have attributes of their own.", p.Endpoint)
 		}
 	}
+	checkLock(p, report)
 	switch {
 	case p.AccessKeyID != "" && !hasSecret:
 		report("s3.access_key_id", "Access key has no secret", "Set secret_access_key_wo and secret_access_key_wo_version too, "+
 			"or neither to use the daemon's own credentials.")
 	case p.AccessKeyID == "" && hasSecret:
 		report("s3.access_key_id", "Secret has no access key", "Set access_key_id too, or remove the secret to use the daemon's own credentials.")
+	}
+}
+
+// maxLockDays is a hundred years: more is what a store refuses, or a typing
+// error that nobody can take back.
+const maxLockDays = 36500
+
+func checkLock(p envbackup.S3Place, report func(path, summary, format string, args ...any)) {
+	switch p.ObjectLockMode {
+	case "", "GOVERNANCE", "COMPLIANCE":
+	default:
+		report("s3.object_lock_mode", "Invalid object lock", "%q is none of GOVERNANCE and COMPLIANCE.", p.ObjectLockMode)
+	}
+	switch {
+	case p.ObjectLockDays < 0 || p.ObjectLockDays > maxLockDays:
+		report("s3.object_lock_days", "Invalid object lock", "%d days are not possible: write 1 to %d.", p.ObjectLockDays, maxLockDays)
+	case p.ObjectLockMode != "" && p.ObjectLockDays == 0:
+		report("s3.object_lock_mode", "Object lock has no time", "Say with object_lock_days for how many days each object is locked.")
+	case p.ObjectLockMode == "" && p.ObjectLockDays != 0:
+		report("s3.object_lock_days", "Object lock has no mode", "Set object_lock_mode too: \"GOVERNANCE\", which whoever has a special right can lift, "+
+			"or \"COMPLIANCE\", which nobody can.")
 	}
 }
 

@@ -47,7 +47,10 @@ func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.
 		return body, err
 	}
 	body.Health, body.HealthDetail = health(sch, f.gap, body.LastGoodBackup, body.LastRun, s.Now().UTC())
-	return body, s.addProof(ctx, &body)
+	if err := s.addProof(ctx, &body); err != nil {
+		return body, err
+	}
+	return body, s.addObstacles(ctx, sch, &body)
 }
 
 // addProof adds what verifications found. A schedule whose newest verified

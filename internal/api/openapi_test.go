@@ -68,6 +68,7 @@ GET /api/v1/verifications viewer
 GET /api/v1/verifications/{id} viewer
 GET /api/v1/verifications/{id}/events viewer
 GET /api/v1/version viewer
+POST /api/v1/backups/{id}/acknowledge operator
 POST /api/v1/backups/{id}/hold operator
 POST /api/v1/backups/{id}/release operator
 POST /api/v1/backups/{id}/verify operator
@@ -81,6 +82,7 @@ POST /api/v1/restores/{id}/cancel operator
 POST /api/v1/runs/{id}/cancel operator
 POST /api/v1/schedules operator
 POST /api/v1/schedules/preflight viewer
+POST /api/v1/schedules/{id}/forget-missing admin
 POST /api/v1/schedules/{id}/pause operator
 POST /api/v1/schedules/{id}/prune operator
 POST /api/v1/schedules/{id}/prune/cancel operator

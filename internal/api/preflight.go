@@ -98,6 +98,9 @@ func (s *server) check(ctx context.Context, p proposed) (checked, error) {
 	if err := s.resolve(ctx, p, &c); err != nil {
 		return c, err
 	}
+	if err := s.lockFindings(ctx, p, &c); err != nil {
+		return c, err
+	}
 	pure, err := s.checkPure(ctx, p, &c)
 	if err != nil {
 		return c, err

@@ -23,6 +23,7 @@ func (s *server) scheduleRoutes() {
 	handle(s, route{http.MethodPost, "/schedules/{id}/prune", "prune-schedule", "Apply the retention now, or say what it would do", tag, envbackup.RoleOperator, 0}, s.pruneSchedule)
 	handle(s, route{http.MethodPost, "/schedules/{id}/prune/confirm", "confirm-prune", "Let what is set aside go with the next prune", tag, envbackup.RoleOperator, 0}, s.decidePrune(envbackup.DecisionConfirmed))
 	handle(s, route{http.MethodPost, "/schedules/{id}/prune/cancel", "cancel-prune", "Keep what is set aside until the retention changes", tag, envbackup.RoleOperator, 0}, s.decidePrune(envbackup.DecisionCancelled))
+	handle(s, route{http.MethodPost, "/schedules/{id}/forget-missing", "forget-missing", "Take backups off the list that are gone from their repository for good", tag, envbackup.RoleAdmin, 0}, s.forgetMissing)
 	handle(s, route{http.MethodGet, "/schedules/{id}/slots", "list-slots", "List a schedule's slots, newest first", tag, envbackup.RoleViewer, 0}, s.listSlots)
 }
 
@@ -178,10 +179,17 @@ func (s *server) removeAll(ctx context.Context, sch envbackup.Schedule) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if err := s.Pruner.Remove(ctx, ids, actorOf(ctx).name); err != nil {
+	// What the object store retains is no failure: it stays listed, with the
+	// end of its lock, until a person deletes it.
+	retained, err := s.Pruner.RemoveUnlocked(ctx, ids, actorOf(ctx).name)
+	if err != nil {
 		return err
 	}
-	s.audit(ctx, "delete", "backups", sch.Reference(), fmt.Sprintf("%d backups, on_destroy delete", len(ids)))
+	detail := fmt.Sprintf("%d backups, on_destroy delete", len(ids)-len(retained))
+	if len(retained) > 0 {
+		detail += fmt.Sprintf("; %d stay, retained by lock", len(retained))
+	}
+	s.audit(ctx, "delete", "backups", sch.Reference(), detail)
 	return nil
 }
 

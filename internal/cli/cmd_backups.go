@@ -12,8 +12,9 @@ import (
 )
 
 func (a *app) backupsCommand() *cobra.Command {
-	return group("backups", "List, show and verify backups, hold and release them, delete one",
-		a.backupsListCommand(), a.backupsShowCommand(), a.backupsVerifyCommand(), a.backupsHoldCommand(), a.backupsReleaseCommand(), a.backupsDeleteCommand())
+	return group("backups", "List, show and verify backups, hold and release them, acknowledge a suspect one, delete one",
+		a.backupsListCommand(), a.backupsShowCommand(), a.backupsVerifyCommand(), a.backupsHoldCommand(), a.backupsReleaseCommand(), a.backupsDeleteCommand(),
+		a.backupsAcknowledgeCommand(), a.backupsForgetMissingCommand())
 }
 
 func (a *app) backupsListCommand() *cobra.Command {
@@ -231,6 +232,9 @@ func (a *app) printBackup(b wire.Backup) error {
 		{"trigger", string(b.Trigger)}, {"status", string(b.Status)}, {"run", b.RunID},
 		{"size", size(b.Size)}, {"added", size(b.Added)}, {"files", fmt.Sprint(b.Files)},
 		{"verified", momentOrDash(b.VerifiedAt)}, {"held", fmt.Sprint(b.Held)}, {"kept because", verdict(b)},
+	}
+	if b.LockedUntil != nil {
+		rows = append(rows, []string{"locked until", moment(*b.LockedUntil)})
 	}
 	for _, missing := range b.Missing {
 		rows = append(rows, []string{"missing", missing})

@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) pruneCommand() *cobra.Command {
-	var dryRun, asJSON bool
+	var dryRun, reclaim, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "prune ENVIRONMENT/NAME",
 		Short: "Apply a schedule's retention now; --dry-run shows every backup with its reason",
@@ -22,7 +22,14 @@ kept or would go.
 The newest good backup always stays. Removals that may not be meant (more than
 half of the backups, or the first after an edit of the policy) are set aside for
 the schedule's prune_grace, here as well; prune confirm and prune cancel decide
-about them sooner.`,
+about them sooner.
+
+The space of what is removed is reclaimed when nothing else works on the
+repository, and a backup that comes due interrupts that. Where backups follow
+each other so closely that nothing is ever reclaimed, the schedule's health says
+so after 7 days; --reclaim then grants a window: it waits until it has the
+repository for itself, and backups that come due wait until it has ended (up to
+2 minutes, then their retries go on). Interrupting the command ends the window.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeFirst(a.scheduleReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -30,7 +37,12 @@ about them sooner.`,
 			if err != nil {
 				return err
 			}
-			result, err := c.PruneSchedule(cmd.Context(), args[0], dryRun)
+			var result wire.PruneResult
+			if reclaim {
+				result, err = c.ReclaimSchedule(cmd.Context(), args[0])
+			} else {
+				result, err = c.PruneSchedule(cmd.Context(), args[0], dryRun)
+			}
 			if err != nil {
 				return err
 			}
@@ -41,6 +53,8 @@ about them sooner.`,
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would go, remove nothing")
+	cmd.Flags().BoolVar(&reclaim, "reclaim", false, "grant a window: reclaim space now, while backups wait")
+	cmd.MarkFlagsMutuallyExclusive("dry-run", "reclaim")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.AddCommand(a.pruneConfirmCommand(), a.pruneCancelCommand())
 	return cmd
@@ -131,8 +145,8 @@ func (a *app) printPrune(schedule string, result wire.PruneResult) error {
 	if slices.ContainsFunc(result.SetAsideLists, func(l wire.SetAside) bool { return l.Decision == "" }) {
 		fmt.Fprintf(a.out, "Decide sooner with: envbackup prune confirm %s, or prune cancel\n", schedule)
 	}
-	if result.Note != "" && len(result.SetAsideLists) == 0 {
-		fmt.Fprintln(a.out, result.Note)
+	if result.Note != "" {
+		fmt.Fprintln(a.out, "Note: "+result.Note+".")
 	}
 	return nil
 }

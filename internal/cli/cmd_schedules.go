@@ -60,8 +60,8 @@ func (a *app) schedulesListCommand() *cobra.Command {
 				return err
 			}
 			for _, s := range schedules {
-				if s.HealthDetail != "" && s.Health != "paused" && s.Health != "new" {
-					fmt.Fprintf(a.out, "\n%s is %s: %s\n", s.Reference(), s.Health, s.HealthDetail)
+				if s.HealthDetail != "" && !s.Paused && s.Health != "new" {
+					fmt.Fprintf(a.out, "\n%s (%s): %s\n", s.Reference(), s.Health, s.HealthDetail)
 				}
 			}
 			return nil

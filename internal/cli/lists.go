@@ -114,6 +114,18 @@ func (a *app) backupIDs(ctx context.Context) []string {
 	})
 }
 
+// suspectIDs completes what acknowledge takes.
+func (a *app) suspectIDs(ctx context.Context) []string {
+	return complete(a, func(c *client.Client) ([]string, error) {
+		page, err := c.Backups(ctx, wire.BackupsQuery{Page: wire.Page{Limit: 100}, Status: "suspect"})
+		var names []string
+		for _, b := range page.Items {
+			names = append(names, b.ID+"\t"+b.Environment+" "+moment(b.NominalAt)+" "+size(b.Size))
+		}
+		return names, err
+	})
+}
+
 func complete(a *app, ask func(*client.Client) ([]string, error)) []string {
 	c, err := a.client()
 	if err != nil {

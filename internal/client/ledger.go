@@ -45,6 +45,12 @@ func (c *Client) ReleaseBackup(ctx context.Context, id string) (wire.Backup, err
 	return post[wire.Backup](ctx, c, "/backups/"+segment(id)+"/release", nil)
 }
 
+// AcknowledgeBackup says that a suspect backup is good (R9); any other is
+// CodeConflict.
+func (c *Client) AcknowledgeBackup(ctx context.Context, id string) (wire.Backup, error) {
+	return post[wire.Backup](ctx, c, "/backups/"+segment(id)+"/acknowledge", nil)
+}
+
 // DeleteBackup removes a backup for good, as an admin; a held one is
 // CodeConflict.
 func (c *Client) DeleteBackup(ctx context.Context, id string) error {

@@ -61,9 +61,27 @@ func (c *Client) ResumeSchedule(ctx context.Context, key string) (wire.Schedule,
 // PruneSchedule applies a schedule's retention now, or says with dryRun what
 // it would do. It returns when that is done, however long it takes.
 func (c *Client) PruneSchedule(ctx context.Context, key string, dryRun bool) (wire.PruneResult, error) {
+	return c.prune(ctx, key, wire.PruneRequest{DryRun: dryRun})
+}
+
+// ReclaimSchedule is PruneSchedule in a window in which backups wait: data
+// that no backup needs are removed whatever else goes on.
+func (c *Client) ReclaimSchedule(ctx context.Context, key string) (wire.PruneResult, error) {
+	return c.prune(ctx, key, wire.PruneRequest{Reclaim: true})
+}
+
+func (c *Client) prune(ctx context.Context, key string, in wire.PruneRequest) (wire.PruneResult, error) {
 	return fetch[wire.PruneResult](ctx, c, call{
-		method: http.MethodPost, path: root + "/schedules/" + segment(key) + "/prune",
-		body: wire.PruneRequest{DryRun: dryRun}, once: true, unbounded: true,
+		method: http.MethodPost, path: root + "/schedules/" + segment(key) + "/prune", body: in, once: true, unbounded: true,
+	})
+}
+
+// ForgetMissing takes backups of a schedule off the list that are gone from
+// their repository, as an admin; with dryRun it only lists them.
+func (c *Client) ForgetMissing(ctx context.Context, key string, dryRun bool) (wire.Forgotten, error) {
+	return fetch[wire.Forgotten](ctx, c, call{
+		method: http.MethodPost, path: root + "/schedules/" + segment(key) + "/forget-missing",
+		body: wire.ForgetRequest{DryRun: dryRun}, once: true, unbounded: true,
 	})
 }
 

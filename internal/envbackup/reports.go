@@ -14,7 +14,8 @@ type PruneReport struct {
 	Lists []SetAside
 	// Reclaimed is in bytes; 0 with DryRun.
 	Reclaimed int64
-	// Note says for people why something was held back (R4, R7); empty else.
+	// Note says for people what else is to be known: why removals are held
+	// (R7), what the object store keeps (R8); empty for nothing.
 	Note string
 }
 
@@ -35,6 +36,20 @@ type SetAside struct {
 	// Until is when the grace ends if a daemon runs all the time until then;
 	// zero once a person has decided.
 	Until time.Time
+}
+
+// RetentionState is what is in the way of a schedule's removals at one of its
+// destinations, both by id.
+type RetentionState struct {
+	ScheduleID    string
+	DestinationID string
+	// Hold says for people why nothing is removed (R7), or what failed; empty
+	// for nothing.
+	Hold string
+	// SetAside are the backups whose removal waits for a person or the grace,
+	// and Reason is why (R4).
+	SetAside []string
+	Reason   string
 }
 
 // Decision is what a person said about a SetAside before its grace was over.

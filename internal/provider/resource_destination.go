@@ -45,6 +45,8 @@ type s3Model struct {
 	ForcePathStyle types.Bool   `tfsdk:"force_path_style"`
 	StorageClass   types.String `tfsdk:"storage_class"`
 	SSEKMSKeyID    types.String `tfsdk:"sse_kms_key_id"`
+	ObjectLockMode types.String `tfsdk:"object_lock_mode"`
+	ObjectLockDays types.Int64  `tfsdk:"object_lock_days"`
 	RoleARN        types.String `tfsdk:"role_arn"`
 	AccessKeyID    types.String `tfsdk:"access_key_id"`
 	SecretKeyWO    types.String `tfsdk:"secret_access_key_wo"`
@@ -77,6 +79,7 @@ func (m destinationModel) spec() envbackup.DestinationSpec {
 			Endpoint: m.S3.Endpoint.ValueString(), ForcePathStyle: m.S3.ForcePathStyle.ValueBool(),
 			StorageClass: m.S3.StorageClass.ValueString(), SSEKMSKeyID: m.S3.SSEKMSKeyID.ValueString(),
 			RoleARN: m.S3.RoleARN.ValueString(), AccessKeyID: m.S3.AccessKeyID.ValueString(),
+			ObjectLockMode: m.S3.ObjectLockMode.ValueString(), ObjectLockDays: m.S3.ObjectLockDays.ValueInt64(),
 		}
 	}
 	return spec
@@ -149,6 +152,7 @@ func (m *destinationModel) read(d wire.Destination) {
 			SSEKMSKeyID:    textOrNull(prior.SSEKMSKeyID, d.S3.SSEKMSKeyID),
 			RoleARN:        textOrNull(prior.RoleARN, d.S3.RoleARN), AccessKeyID: textOrNull(prior.AccessKeyID, d.S3.AccessKeyID),
 			SecretKeyWO: types.StringNull(), SecretVersion: versionOrNull(d.SecretAccessKeyVersion),
+			ObjectLockMode: textOrNull(prior.ObjectLockMode, d.S3.ObjectLockMode), ObjectLockDays: versionOrNull(d.S3.ObjectLockDays),
 		}
 	}
 }
@@ -193,6 +197,25 @@ func (r *destinationResource) ValidateConfig(ctx context.Context, req resource.V
 	if !s3.IsNull() && !s3.IsUnknown() {
 		r.validateSecret(ctx, req.Config, path.Root("s3").AtName("secret_access_key_wo"), resp)
 		r.validateKeyPair(ctx, req.Config, resp)
+		r.validateLock(ctx, req.Config, resp)
+	}
+}
+
+// validateLock requires the mode and the days of an object lock together.
+func (r *destinationResource) validateLock(ctx context.Context, config tfsdk.Config, resp *resource.ValidateConfigResponse) {
+	s3 := path.Root("s3")
+	var mode types.String
+	var days types.Int64
+	resp.Diagnostics.Append(config.GetAttribute(ctx, s3.AtName("object_lock_mode"), &mode)...)
+	resp.Diagnostics.Append(config.GetAttribute(ctx, s3.AtName("object_lock_days"), &days)...)
+	switch {
+	case mode.IsUnknown() || days.IsUnknown() || mode.IsNull() == days.IsNull():
+	case days.IsNull():
+		resp.Diagnostics.AddAttributeError(s3.AtName("object_lock_mode"), "Object lock has no time",
+			"object_lock_mode locks each object for object_lock_days, which is not set. Add for example object_lock_days = 30.")
+	default:
+		resp.Diagnostics.AddAttributeError(s3.AtName("object_lock_days"), "Object lock has no mode",
+			"object_lock_days needs object_lock_mode: \"GOVERNANCE\", which holders of a special right can lift, or \"COMPLIANCE\", which nobody can.")
 	}
 }
 

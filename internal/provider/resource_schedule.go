@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -153,8 +154,9 @@ func (m scheduleModel) reference() string {
 }
 
 // warnHealth says in each plan that the last good backup is older than it
-// should be, that there is none because the first runs failed, or that what
-// was verified is damaged. It is a warning of Read, so it changes nothing.
+// should be, that there is none because the first runs failed, that what was
+// verified is damaged, or that something is in the way of removing old ones. It
+// is a warning of Read, so it changes nothing.
 func warnHealth(diags *diag.Diagnostics, s wire.Schedule) {
 	summary := "No good backup within the expected time"
 	switch s.Health {
@@ -164,6 +166,10 @@ func warnHealth(diags *diag.Diagnostics, s wire.Schedule) {
 	case "damaged":
 		diags.AddAttributeWarning(path.Root("retention"), "A backup is damaged", s.Reference()+": "+s.HealthDetail+
 			".\n\nRestores need another backup. See what is whole with:  envbackup backups list --schedule "+s.Reference())
+		return
+	case "attention":
+		diags.AddAttributeWarning(path.Root("retention"), "Old backups are not removed as planned",
+			fmt.Sprintf("Backups of %q are taken, but %s.", s.Reference(), strings.TrimSuffix(s.HealthDetail, ".")))
 		return
 	default:
 		return

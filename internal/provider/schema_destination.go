@@ -100,6 +100,19 @@ func s3Attributes() map[string]schema.Attribute {
 			Optional:            true,
 			MarkdownDescription: "KMS key by which the server encrypts as well. Backups are encrypted before they leave the daemon in any case.",
 		},
+		"object_lock_mode": schema.StringAttribute{
+			Optional: true,
+			MarkdownDescription: "Lock every object of a backup against deletion for `object_lock_days`: `GOVERNANCE`, which holders of a special right can lift, " +
+				"or `COMPLIANCE`, which nobody can. The bucket must have been made with object lock. A backup stays at least as long as it is locked, whatever the retention says. " +
+				"Such a bucket keeps old versions: give it a lifecycle rule that expires noncurrent versions, or its space is never freed. " +
+				"Besides the usual rights the daemon needs `s3:PutObjectRetention`, `s3:GetObjectRetention` and `s3:GetBucketObjectLockConfiguration`.",
+			Validators: []validator.String{stringvalidator.OneOf("GOVERNANCE", "COMPLIANCE")},
+		},
+		"object_lock_days": schema.Int64Attribute{
+			Optional:            true,
+			MarkdownDescription: "For how many days each object is locked, from 1 on. Locks of data that newer backups still need are extended as they run out.",
+			Validators:          []validator.Int64{int64validator.Between(1, 36500)},
+		},
 		"role_arn": schema.StringAttribute{
 			Optional:            true,
 			MarkdownDescription: "Role that the daemon assumes to reach the bucket.",

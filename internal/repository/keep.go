@@ -3,12 +3,16 @@ package repository
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
+	"github.com/envbackup/terraform-provider-envbackup/internal/repository/pack"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 )
 
@@ -131,4 +135,86 @@ func (p *pruner) spareLocked(ctx context.Context) error {
 func (r *Repository) keepsVersions() bool {
 	k, ok := r.be.(backend.Keeper)
 	return ok && k.KeepsVersions()
+}
+
+// ExtendLocks locks anew what snapshots need and whose lock has less than half
+// of the time left for which the store is told to lock: a backup stands on data
+// that older backups brought, and is protected as long as they are. It returns
+// how many objects it locked. Hold a shared lock meanwhile.
+func (r *Repository) ExtendLocks(ctx context.Context) (int, error) {
+	k, ok := r.be.(backend.Keeper)
+	if !ok || k.Locks() == 0 {
+		return 0, nil
+	}
+	handles, err := r.needed(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("extend locks: %w", err)
+	}
+	now := time.Now()
+	least, until := now.Add(k.Locks()/2), now.Add(k.Locks())
+	var extended atomic.Int64
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(readConcurrency)
+	for _, h := range handles {
+		id, err := restic.ParseID(h.Name)
+		if err == nil && r.seenLocks.end(id).After(least) {
+			continue
+		}
+		g.Go(func() error {
+			info, err := k.Info(gctx, h)
+			if err == nil && info.LockedUntil.Before(least) {
+				if err = k.ExtendLock(gctx, h, until); err == nil {
+					extended.Add(1)
+					info.LockedUntil = until
+				}
+			}
+			if errors.Is(err, backend.ErrNotExist) {
+				return nil // a check says what that hurts
+			}
+			if err == nil {
+				r.seenLocks.note(id, info.LockedUntil)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return int(extended.Load()), fmt.Errorf("extend locks: %w", err)
+	}
+	return int(extended.Load()), nil
+}
+
+// needed lists every object that a restore of some snapshot reads.
+func (r *Repository) needed(ctx context.Context) ([]backend.Handle, error) {
+	if err := r.LoadIndex(ctx); err != nil {
+		return nil, err
+	}
+	p := &pruner{r: r, idx: r.index(), roots: make(map[restic.ID]bool)}
+	p.marks = p.idx.NewMarks()
+	if err := p.mark(ctx); err != nil {
+		return nil, err
+	}
+	handles := []backend.Handle{{Kind: backend.KindConfig}}
+	add := func(kind backend.Kind, id restic.ID) {
+		handles = append(handles, backend.Handle{Kind: kind, Name: id.String()})
+	}
+	keys, err := listIDs(ctx, r.be, backend.KindKey)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range keys {
+		add(backend.KindKey, id)
+	}
+	for id := range p.roots {
+		add(backend.KindSnapshot, id)
+	}
+	for id := range p.idx.Files() {
+		add(backend.KindIndex, id)
+	}
+	p.idx.EachPack(func(id restic.ID, blobs []pack.Blob) bool {
+		if slices.ContainsFunc(blobs, func(b pack.Blob) bool { return p.marks.Has(b.Handle) }) {
+			add(backend.KindData, id)
+		}
+		return true
+	})
+	return handles, nil
 }

@@ -91,7 +91,7 @@ func (r *Runner) judge(ctx context.Context, sched envbackup.Schedule, dest envba
 		}
 	}
 	v.removed = append(v.removed, due...)
-	r.sayAside(aside, waits, sched, dest, policy, v)
+	v.sayAside(aside, waits, sched, dest, policy)
 	if in.dryRun || !changed {
 		return nil
 	}
@@ -133,7 +133,7 @@ func (in scope) allows(it retention.Item, policy retention.Policy, zone *time.Lo
 }
 
 // sayAside tells people what waits, for how long, and how to decide.
-func (r *Runner) sayAside(a store.SetAside, waits bool, sched envbackup.Schedule, dest envbackup.Destination, policy retention.Policy, v *verdict) {
+func (v *verdict) sayAside(a store.SetAside, waits bool, sched envbackup.Schedule, dest envbackup.Destination, policy retention.Policy) {
 	if len(a.Cancelled) > 0 {
 		v.setAside = append(v.setAside, envbackup.SetAside{
 			Destination: dest.Name, BackupIDs: a.Cancelled, Reason: "cancelled by a person", Decision: envbackup.DecisionCancelled,
@@ -145,16 +145,13 @@ func (r *Runner) sayAside(a store.SetAside, waits bool, sched envbackup.Schedule
 	v.setAside = append(v.setAside, setAsideOf(a, dest.Name, policy, v.at))
 	n := plural(len(a.IDs), "removal")
 	if a.Decision == string(envbackup.DecisionCancelled) {
-		v.note("%s at %s cancelled: the backups stay until the retention changes", n, dest.Name)
+		v.waits = append(v.waits, fmt.Sprintf("%s at %s cancelled: the backups stay until the retention changes", n, dest.Name))
 		return
 	}
 	verb := "wait"
 	if len(a.IDs) == 1 {
 		verb = "waits"
 	}
-	decide := fmt.Sprintf("decide sooner with: envbackup prune confirm %s, or prune cancel", sched.Reference())
-	v.note("%s at %s %s for another %s of the daemon's running time: the prune %s; %s",
-		n, dest.Name, verb, (policy.PruneGrace.Approx() - a.Waited).Round(time.Minute), a.Reason, decide)
-	// The status is read later, so it says no time that passes.
-	v.holds = append(v.holds, fmt.Sprintf("%s at %s set aside: the prune %s; %s", n, dest.Name, a.Reason, decide))
+	v.waits = append(v.waits, fmt.Sprintf("%s at %s %s for another %s of the daemon's running time: the prune %s; decide sooner with: envbackup prune confirm %s, or prune cancel",
+		n, dest.Name, verb, (policy.PruneGrace.Approx()-a.Waited).Round(time.Minute), a.Reason, sched.Reference()))
 }

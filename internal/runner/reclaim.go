@@ -21,8 +21,9 @@ type reclamation struct {
 }
 
 const (
-	// reclaimShare bounds what pruning data costs: after one that took a
-	// minute, the next comes twenty minutes later at the earliest.
+	// reclaimShare bounds what pruning data costs runs: after one that took a
+	// minute, the next comes twenty minutes later at the earliest, unless a
+	// person asks for it.
 	reclaimShare = 20
 	// reclaimMost bounds one prune's rewriting, so that it comes to an end
 	// between two backups.
@@ -34,6 +35,52 @@ const (
 	// it: what this process starts itself need not wait for the look.
 	wayEvery = time.Second
 )
+
+// lockShare says how often locks are extended: this many times within the time
+// for which the destination locks.
+const lockShare = 8
+
+// extendLocks locks anew what the repository's backups need, when it is time
+// to look (R8). It makes way like a reclamation.
+func (r *Runner) extendLocks(ctx context.Context, env envbackup.Environment, dest envbackup.Destination, in reclaimScope) error {
+	if dest.S3 == nil || dest.S3.ObjectLockDays == 0 {
+		return nil
+	}
+	every := time.Duration(dest.S3.ObjectLockDays) * 24 * time.Hour / lockShare
+	k := pair{env.ID, dest.ID}
+	r.mu.Lock()
+	last := r.extended[k]
+	r.mu.Unlock()
+	if !last.IsZero() && time.Since(last) < every {
+		return nil
+	}
+	repo, err := r.vault.Repository(ctx, env.ID, dest.ID)
+	if err != nil {
+		return err
+	}
+	w := r.openWay(ctx, env, in)
+	defer w.close()
+	lock, err := r.lock(w.ctx, repo)
+	if err != nil {
+		return explain(ctx, err, vault.Address(dest, env))
+	}
+	defer r.unlock(ctx, lock, dest.Name)
+	n, err := repo.ExtendLocks(lock.Context())
+	switch {
+	case err == nil:
+		r.mu.Lock()
+		r.extended[k] = time.Now()
+		r.mu.Unlock()
+		if n > 0 {
+			r.cfg.Log.InfoContext(ctx, "extended object locks", "environment", env.Name, "destination", dest.Name, "objects", n)
+		}
+		return nil
+	case errors.Is(context.Cause(w.ctx), errMakeWay):
+		return nil // the next run goes on with it
+	default:
+		return explain(ctx, err, vault.Address(dest, env))
+	}
+}
 
 // errMakeWay is the cause of a reclamation that ends for a backup or restore.
 var errMakeWay = errors.New("a backup or a restore is due")
@@ -68,7 +115,7 @@ func (r *Runner) reclaim(ctx context.Context, env envbackup.Environment, dest en
 	last := r.reclaimed[k]
 	r.mu.Unlock()
 	started := time.Now()
-	if !in.window && started.Sub(last.at) < reclaimShare*last.took {
+	if in.run != "" && started.Sub(last.at) < reclaimShare*last.took {
 		return done, r.reclaimLater(ctx, env, dest, r.now(), "the one before took long")
 	}
 	repo, err := r.vault.Repository(ctx, env.ID, dest.ID)

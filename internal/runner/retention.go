@@ -35,7 +35,8 @@ type verdict struct {
 	removed  []string                    // ids; with dryRun those that would go
 	setAside []envbackup.SetAside        // what waits for the grace, or was cancelled (R4)
 	notes    []string                    // for people
-	holds    []string                    // what holds removals, for the schedule's status
+	holds    []string                    // those of the notes that say what is in the way of removals
+	waits    []string                    // for people: what is set aside (R4)
 	// reclaimable says that data may lie in the repository that no snapshot
 	// needs.
 	reclaimable bool

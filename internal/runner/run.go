@@ -142,10 +142,14 @@ func (d *destinationRun) execute(ctx context.Context, destinationID string) erro
 	d.report(envbackup.Progress{Phase: envbackup.PhaseForget})
 	verdict, err := d.applyRetention(ctx, d.sched.ID, d.env, d.dest, scope{newest: &backup})
 	d.warnings = append(d.warnings, verdict.notes...)
+	d.warnings = append(d.warnings, verdict.waits...)
 	d.result.Removed = int64(len(verdict.removed))
 	if err != nil {
 		d.warn("retention at %s: %v", dest.Name, err)
 		return nil
+	}
+	if err := d.extendLocks(ctx, d.env, d.dest, reclaimScope{until: verdict.nextAt, run: d.run.ID}); err != nil {
+		d.warn("extending object locks at %s: %v", dest.Name, err)
 	}
 	if verdict.reclaimable {
 		d.report(envbackup.Progress{Phase: envbackup.PhasePrune})

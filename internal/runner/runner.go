@@ -106,6 +106,8 @@ type Runner struct {
 	// reclaimed remembers when the data of a repository was last pruned, and
 	// how long that took.
 	reclaimed map[pair]reclamation
+	// extended remembers when the locks of a repository were extended.
+	extended map[pair]time.Time
 	// reclaiming are the reclamations that go on and make way for a run.
 	reclaiming map[*way]struct{}
 	// inUse counts restores and verifications that read a backup.
@@ -129,7 +131,7 @@ func New(state Store, vault Vault, cfg Config) *Runner {
 	}
 	return &Runner{
 		store: state, vault: vault, cfg: cfg,
-		retaining: map[pair]*sync.Mutex{}, reclaimed: map[pair]reclamation{}, reclaiming: map[*way]struct{}{}, inUse: map[string]int{},
+		retaining: map[pair]*sync.Mutex{}, reclaimed: map[pair]reclamation{}, extended: map[pair]time.Time{}, reclaiming: map[*way]struct{}{}, inUse: map[string]int{},
 		proofs: map[string]*begun{}, unscratched: make(chan struct{}, 1),
 	}
 }

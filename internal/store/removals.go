@@ -190,14 +190,23 @@ type SetAside struct {
 
 const setAsideColumns = `SELECT schedule_id, destination_id, ids, reason, since, waited, decision, judged_at, cancelled, note FROM set_aside`
 
-// Retentions returns what is remembered of every destination of every schedule
-// at which removals are held or set aside.
-func (s *Store) Retentions(ctx context.Context) ([]SetAside, error) {
-	found, err := all(ctx, s.read, setAsideColumns+` WHERE note <> ''`, nil, scanSetAside)
+// Retentions returns what is in the way of removals, wherever something is.
+func (s *Store) Retentions(ctx context.Context) ([]envbackup.RetentionState, error) {
+	found, err := all(ctx, s.read, setAsideColumns+` WHERE note <> '' OR since <> 0`, nil, scanSetAside)
 	if err != nil {
-		return nil, fmt.Errorf("list what holds removals: %w", err)
+		return nil, fmt.Errorf("list what is in the way of removals: %w", err)
 	}
-	return found, nil
+	var states []envbackup.RetentionState
+	for _, a := range found {
+		state := envbackup.RetentionState{ScheduleID: a.ScheduleID, DestinationID: a.DestinationID, Hold: a.Note}
+		if a.Decision == "" {
+			state.SetAside, state.Reason = a.IDs, a.Reason
+		}
+		if state.Hold != "" || len(state.SetAside) > 0 {
+			states = append(states, state)
+		}
+	}
+	return states, nil
 }
 
 // SetAside returns what waits at a destination of a schedule; nothing waiting

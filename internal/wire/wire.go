@@ -83,8 +83,10 @@ type Schedule struct {
 	LastVerification *Verification `json:"last_verification,omitempty"`
 	// Health is "ok", "late" (the last good backup is older than the
 	// worst-case gap plus the timeout), "damaged" (the newest backup that was
-	// verified at a destination is), "paused", "failed" (none yet, and the last
-	// run did not make one) or "new" (none yet).
+	// verified at a destination is), "attention" (backups are taken, and something
+	// is in the way of removing old ones), "paused", "failed" (none yet, and the last
+	// run did not make one) or "new" (none yet). HealthDetail says why, and,
+	// also beside "ok", what waits for a person's decision.
 	Health       string              `json:"health"`
 	HealthDetail string              `json:"health_detail,omitempty"`
 	Findings     []envbackup.Finding `json:"findings,omitempty"`
@@ -242,6 +244,7 @@ type Backup struct {
 	VerifiedAt  *time.Time             `json:"verified_at"`
 	Held        bool                   `json:"held"`
 	HoldReason  string                 `json:"hold_reason,omitempty"`
+	LockedUntil *time.Time             `json:"locked_until,omitempty" doc:"Until when the object store retains it, as far as is known"`
 	Missing     []string               `json:"missing,omitempty"`
 	Kept        bool                   `json:"kept"`         // by the policy as it stands now
 	KeptBecause []string               `json:"kept_because"` // the reasons, or why it will go
@@ -331,6 +334,21 @@ type RestorePage struct {
 // PruneRequest applies a schedule's retention now, or shows what it would do.
 type PruneRequest struct {
 	DryRun bool `json:"dry_run,omitempty"`
+	// Reclaim is an operator's window: data that no backup needs are removed
+	// whatever else goes on, and backups that come due wait for it.
+	Reclaim bool `json:"reclaim,omitempty"`
+}
+
+// ForgetRequest takes backups off the list whose snapshots are gone from their
+// repository for good.
+type ForgetRequest struct {
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// Forgotten lists them.
+type Forgotten struct {
+	DryRun  bool     `json:"dry_run"`
+	Backups []Backup `json:"backups"`
 }
 
 // PruneResult lists every backup of the schedule with its verdict.

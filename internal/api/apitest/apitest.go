@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -166,6 +167,43 @@ type Pruner struct {
 	Report envbackup.PruneReport // what Prune returns, but for DryRun
 	// Decided is what Decide was told; it returns the lists of Report.
 	Decided []string
+	// Missing is what ForgetMissing returns.
+	Missing []envbackup.Backup
+	// Retained are the ids that RemoveUnlocked leaves.
+	Retained []string
+}
+
+// Reclaim returns Report, and that it was a window.
+func (p *Pruner) Reclaim(context.Context, string, string) (envbackup.PruneReport, error) {
+	r := p.Report
+	r.Note = "window"
+	return r, nil
+}
+
+// ForgetMissing drops Missing unless it is a dry run.
+func (p *Pruner) ForgetMissing(ctx context.Context, _ string, dryRun bool, _ string) ([]envbackup.Backup, error) {
+	if dryRun {
+		return p.Missing, nil
+	}
+	var ids []string
+	for _, b := range p.Missing {
+		ids = append(ids, b.ID)
+	}
+	return p.Missing, p.store.DropBackups(ctx, ids)
+}
+
+// RemoveUnlocked removes all but Retained.
+func (p *Pruner) RemoveUnlocked(ctx context.Context, ids []string, actor string) ([]envbackup.Backup, error) {
+	var rest []string
+	var retained []envbackup.Backup
+	for _, id := range ids {
+		if slices.Contains(p.Retained, id) {
+			retained = append(retained, envbackup.Backup{ID: id})
+			continue
+		}
+		rest = append(rest, id)
+	}
+	return retained, p.Remove(ctx, rest, actor)
 }
 
 // Decide notes what was decided.

@@ -271,12 +271,17 @@ func setAside(b *bench) {
 	b.ok(b.s.NoteRetention(ctx, "sch_1", "dst_1", "held"))
 	held, err := b.s.Retentions(ctx)
 	b.ok(err)
-	b.same("what holds removals", []store.SetAside{{ScheduleID: "sch_1", DestinationID: "dst_1", Note: "held"}}, held)
+	b.same("what holds removals", []envbackup.RetentionState{{ScheduleID: "sch_1", DestinationID: "dst_1", Hold: "held"}}, held)
 	a := store.SetAside{
 		ScheduleID: "sch_1", DestinationID: "dst_1", IDs: []string{"x", "y"}, Reason: "more than half", Since: noon, JudgedAt: noon,
 		Cancelled: []string{"z"},
 	}
 	b.ok(b.s.SaveSetAside(ctx, a))
+	held, err = b.s.Retentions(ctx)
+	b.ok(err)
+	b.same("a list that waits", []envbackup.RetentionState{{
+		ScheduleID: "sch_1", DestinationID: "dst_1", SetAside: []string{"x", "y"}, Reason: "more than half",
+	}}, held)
 	b.ok(b.s.AddWaited(ctx, 90*time.Second))
 	a.Waited = 90 * time.Second
 	got, err = b.s.SetAside(ctx, "sch_1", "dst_1")
@@ -291,5 +296,5 @@ func setAside(b *bench) {
 	b.same("cleared", store.SetAside{ScheduleID: "sch_1", DestinationID: "dst_1", JudgedAt: noon}, got)
 	held, err = b.s.Retentions(ctx)
 	b.ok(err)
-	b.same("nothing holds removals", []store.SetAside(nil), held)
+	b.same("nothing holds removals", []envbackup.RetentionState(nil), held)
 }

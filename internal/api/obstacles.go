@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
+)
+
+// unreclaimedAfter is how long data may wait before the status says so (R12).
+const unreclaimedAfter = 7 * 24 * time.Hour
+
+// obstacles caches what is in the way of removals anywhere. It is little or
+// nothing, and one look serves a listing of a thousand schedules.
+type obstacles struct {
+	mu    sync.Mutex
+	at    time.Time
+	known obstacleSet
+}
+
+type obstacleSet struct {
+	retention   map[verdictKey]envbackup.RetentionState
+	unreclaimed map[placeKey]envbackup.Repository
+}
+
+type placeKey struct{ environmentID, destinationID string }
+
+func (o *obstacles) drop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.at = time.Time{}
+}
+
+func (s *server) obstaclesNow(ctx context.Context) (obstacleSet, error) {
+	s.obstacles.mu.Lock()
+	defer s.obstacles.mu.Unlock()
+	now := s.Now().UTC()
+	if age := now.Sub(s.obstacles.at); age >= 0 && age < verdictFor {
+		return s.obstacles.known, nil
+	}
+	set := obstacleSet{retention: map[verdictKey]envbackup.RetentionState{}, unreclaimed: map[placeKey]envbackup.Repository{}}
+	states, err := s.Store.Retentions(ctx)
+	if err != nil {
+		return set, err
+	}
+	for _, state := range states {
+		set.retention[verdictKey{state.ScheduleID, state.DestinationID}] = state
+	}
+	waiting, err := s.Store.Unreclaimed(ctx, now.Add(-unreclaimedAfter))
+	if err != nil {
+		return set, err
+	}
+	for _, r := range waiting {
+		set.unreclaimed[placeKey{r.EnvironmentID, r.DestinationID}] = r
+	}
+	s.obstacles.at, s.obstacles.known = now, set
+	return set, nil
+}
+
+// addObstacles says in a schedule's health what is in the way of removing old
+// backups. A worse verdict keeps its word; what only waits for a decision
+// changes none.
+func (s *server) addObstacles(ctx context.Context, sch envbackup.Schedule, body *wire.Schedule) error {
+	set, err := s.obstaclesNow(ctx)
+	if err != nil {
+		return err
+	}
+	var said []string
+	if body.HealthDetail != "" {
+		said = append(said, body.HealthDetail)
+	}
+	attention := func(text string) {
+		said = append(said, text)
+		if body.Health == "ok" {
+			body.Health = "attention"
+		}
+	}
+	for i, id := range sch.DestinationIDs {
+		name := sch.Destinations[i]
+		state := set.retention[verdictKey{sch.ID, id}]
+		if state.Hold != "" {
+			attention(state.Hold)
+		}
+		if r, waits := set.unreclaimed[placeKey{sch.EnvironmentID, id}]; waits {
+			attention(fmt.Sprintf("space at %s could not be reclaimed since %s, because %s; grant a window, in which backups wait, with: envbackup prune --reclaim %s",
+				name, r.ReclaimSince.UTC().Format("2006-01-02"), r.ReclaimWhy, sch.Reference()))
+		}
+		if n := len(state.SetAside); n > 0 {
+			said = append(said, fmt.Sprintf("%s at %s set aside: the prune %s; decide sooner with: envbackup prune confirm %s, or prune cancel",
+				removals(n), name, state.Reason, sch.Reference()))
+		}
+	}
+	body.HealthDetail = strings.Join(said, "; ")
+	return nil
+}
+
+func removals(n int) string {
+	if n == 1 {
+		return "1 removal is"
+	}
+	return fmt.Sprintf("%d removals are", n)
+}
