@@ -62,8 +62,10 @@ removed there: a listing that lacks a backup may be a fault of the store, and a
 fault must never remove another one.
 
 Without --yes the missing ones are only shown. The store is asked for each of
-them by its name, and a repository that shows no snapshot at all is refused. A
-snapshot that turns up later is listed again.`,
+them by its name, and a repository that shows no snapshot at all is refused.
+
+Forgetting also lets go of the data that only they needed: a snapshot that turns
+up later is listed again, but may no longer be whole.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeFirst(a.scheduleReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -34,8 +34,23 @@ type PruneOptions struct {
 	// old by the store's time. They are what interrupted backups leave, or
 	// what a program that ignores locks is about to list. 0 removes them.
 	UnreferencedGrace time.Duration
+	// Expected are snapshots that must be listed. Where one is missing the
+	// listing may be a part, and nothing is removed: the error is a
+	// *MissingError.
+	Expected []restic.ID
 	// Progress is called now and then, from one goroutine at a time.
 	Progress func(PruneProgress)
+}
+
+// MissingError reports snapshots that are expected and not listed.
+type MissingError struct{ IDs []restic.ID }
+
+// Error names the first of them.
+func (e *MissingError) Error() string {
+	if len(e.IDs) == 1 {
+		return fmt.Sprintf("snapshot %s should be there and is not listed", e.IDs[0].Short())
+	}
+	return fmt.Sprintf("%d snapshots should be there and are not listed, such as %s", len(e.IDs), e.IDs[0].Short())
 }
 
 // PruneProgress says where a prune is.
@@ -162,11 +177,22 @@ func (p *pruner) mark(ctx context.Context) error {
 		return err
 	}
 	var trees []restic.ID
+	listed := make(map[restic.ID]bool, len(snapshots))
 	for _, s := range snapshots {
+		listed[s.ID] = true
 		if !p.roots[s.ID] {
 			p.roots[s.ID] = true
 			trees = append(trees, *s.Tree)
 		}
+	}
+	var missing []restic.ID
+	for _, id := range p.opt.Expected {
+		if !listed[id] {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) > 0 {
+		return &MissingError{IDs: missing}
 	}
 	p.stats.Snapshots = len(p.roots)
 	p.progress("mark", 0, int64(len(trees)))

@@ -18,7 +18,8 @@ import (
 //
 // A listing alone is not believed: the store is asked for each missing
 // snapshot by its name, and a repository that shows no snapshot at all is
-// refused with CodeConflict. A snapshot that turns up later is listed again.
+// refused with CodeConflict. A snapshot that turns up later is listed again,
+// though its data may have been reclaimed by then.
 func (r *Runner) ForgetMissing(ctx context.Context, scheduleID string, dryRun bool, actor string) ([]envbackup.Backup, error) {
 	sched, err := r.store.Schedule(ctx, scheduleID)
 	if err != nil {

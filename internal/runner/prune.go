@@ -46,7 +46,7 @@ func (r *Runner) prune(ctx context.Context, scheduleID string, in scope, actor s
 		}
 		v, err := r.applyRetention(ctx, sched.ID, env, dest, in)
 		notes = append(notes, v.notes...)
-		if err == nil && !in.dryRun && (v.reclaimable || in.reclaim) {
+		if err == nil && !in.dryRun && !v.held && (v.reclaimable || in.reclaim) {
 			var done reclaimed
 			done, err = r.reclaim(ctx, env, dest, reclaimScope{window: in.reclaim})
 			report.Reclaimed += done.bytes

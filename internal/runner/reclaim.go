@@ -11,6 +11,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 	"github.com/envbackup/terraform-provider-envbackup/internal/vault"
 )
 
@@ -85,6 +86,9 @@ func (r *Runner) extendLocks(ctx context.Context, env envbackup.Environment, des
 // errMakeWay is the cause of a reclamation that ends for a backup or restore.
 var errMakeWay = errors.New("a backup or a restore is due")
 
+// whyThrift is why data wait that are left for later by reclaimShare.
+const whyThrift = "the last prune took long a short while ago"
+
 // reclaimScope says how far a reclamation goes.
 type reclaimScope struct {
 	// until ends it, when it is not zero.
@@ -116,20 +120,21 @@ func (r *Runner) reclaim(ctx context.Context, env envbackup.Environment, dest en
 	r.mu.Unlock()
 	started := time.Now()
 	if in.run != "" && started.Sub(last.at) < reclaimShare*last.took {
-		return done, r.reclaimLater(ctx, env, dest, r.now(), "the one before took long")
+		return done, r.reclaimLater(ctx, env, dest, r.now(), whyThrift)
 	}
 	repo, err := r.vault.Repository(ctx, env.ID, dest.ID)
 	if err != nil {
 		return done, err
 	}
 	w := r.openWay(ctx, env, in)
-	stats, err := r.pruneData(w.ctx, repo, in)
+	stats, err := r.pruneData(w.ctx, repo, env, dest, in)
 	made := w.close()
 	r.mu.Lock()
 	r.reclaimed[k] = reclamation{at: time.Now(), took: time.Since(started)}
 	r.mu.Unlock()
 
 	var locked *repository.LockedError
+	var missing *repository.MissingError
 	switch {
 	case err == nil:
 		done.bytes = stats.FreedBytes
@@ -139,6 +144,9 @@ func (r *Runner) reclaim(ctx context.Context, env envbackup.Environment, dest en
 	case made:
 		r.cfg.Log.InfoContext(ctx, "a prune made way for other work", "environment", env.Name, "destination", dest.Name, "after", time.Since(started))
 		return done, r.reclaimLater(ctx, env, dest, r.now(), "backups and restores came in between")
+	case errors.As(err, &missing):
+		done.note("no space is reclaimed at %s: %v; see envbackup backups forget-missing --help", dest.Name, missing)
+		return done, r.reclaimLater(ctx, env, dest, r.now(), missing.Error())
 	case errors.As(err, &locked):
 		return done, r.reclaimLater(ctx, env, dest, r.now(), "the repository was "+locked.Error())
 	case errors.Is(err, repository.ErrLocked), errors.Is(err, repository.ErrBusy):
@@ -150,12 +158,18 @@ func (r *Runner) reclaim(ctx context.Context, env envbackup.Environment, dest en
 
 // pruneData removes and rewrites; in a window it waits for locks that are in
 // the way until ctx ends.
-func (r *Runner) pruneData(ctx context.Context, repo *repository.Repository, in reclaimScope) (repository.PruneStats, error) {
+func (r *Runner) pruneData(ctx context.Context, repo *repository.Repository, env envbackup.Environment, dest envbackup.Destination, in reclaimScope) (repository.PruneStats, error) {
 	opt := repository.PruneOptions{MaxRepackBytes: reclaimMost, UnreferencedGrace: unreferencedGrace}
 	if in.window {
 		opt.MaxRepackBytes = 0
 	}
 	for {
+		// R7: a listing that lacks a backup, be it another schedule's, would
+		// make its data look unneeded.
+		var err error
+		if opt.Expected, err = r.expected(ctx, env, dest); err != nil {
+			return repository.PruneStats{}, err
+		}
 		stats, err := repo.Prune(ctx, opt)
 		if !in.window || !errors.Is(err, repository.ErrLocked) && !errors.Is(err, repository.ErrBusy) {
 			return stats, err
@@ -168,6 +182,27 @@ func (r *Runner) pruneData(ctx context.Context, repo *repository.Repository, in 
 			return stats, context.Cause(ctx)
 		}
 	}
+}
+
+// expected returns the snapshots that the repository must list.
+func (r *Runner) expected(ctx context.Context, env envbackup.Environment, dest envbackup.Destination) ([]restic.ID, error) {
+	row, err := r.store.Repository(ctx, dest.ID, env.ID)
+	if err != nil {
+		return nil, err
+	}
+	names, err := r.store.SnapshotIDs(ctx, env.ID, dest.ID, row.CreatedAt)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]restic.ID, 0, len(names))
+	for _, name := range names {
+		id, err := restic.ParseID(name)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot %q: %w", name, err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // reclaimDone records that nothing waits any more, but for what the store
@@ -201,6 +236,9 @@ func (r *Runner) noteReclaim(ctx context.Context, env envbackup.Environment, des
 	}
 	if known := row.ReclaimSince; !since.IsZero() && !known.IsZero() && known.Before(since) && !since.After(r.now()) {
 		since = known
+	}
+	if why == whyThrift && !row.ReclaimSince.IsZero() {
+		return nil // what was in the way before says more
 	}
 	if row.ReclaimSince.Equal(since) && row.ReclaimWhy == why {
 		return nil

@@ -40,6 +40,8 @@ type verdict struct {
 	// reclaimable says that data may lie in the repository that no snapshot
 	// needs.
 	reclaimable bool
+	// held says that nothing may be removed, data included (R7).
+	held bool
 	// nextAt is the schedule's next slot; zero while it is paused.
 	nextAt time.Time
 }
@@ -129,6 +131,7 @@ func (r *Runner) judgeAndRemove(ctx context.Context, scheduleID string, env envb
 	if known.held {
 		// R7: what is doubtful is not even judged, or a short listing would
 		// set aside what it does not show.
+		v.held, v.reclaimable = true, false
 		return v, nil
 	}
 	locked, err := r.askLocks(ctx, repo, &v)

@@ -26,6 +26,9 @@ type Store interface {
 	Backup(ctx context.Context, idOrSnapshot string) (envbackup.Backup, error)
 	AllBackups(ctx context.Context, scheduleID, destinationID string) ([]envbackup.Backup, error)
 	Backups(ctx context.Context, filter envbackup.BackupFilter, page envbackup.Page) (items []envbackup.Backup, next string, total int64, err error)
+	// SnapshotIDs returns what a repository must list: the snapshots of every
+	// backup there, whatever its schedule, whose removal has not begun.
+	SnapshotIDs(ctx context.Context, environmentID, destinationID string, since time.Time) ([]string, error)
 	// MarkRemoval refuses with CodeConflict when one of them is held.
 	MarkRemoval(ctx context.Context, ids []string, at time.Time) error
 	// BeginRemoval refuses with CodeConflict when a hold came after the mark.

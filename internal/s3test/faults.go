@@ -212,6 +212,22 @@ func Status(code int, s3Code string) Fault {
 	}}
 }
 
+// Answer answers with a body of its own and does not pass the request on: the
+// lie of a store that is not itself.
+func Answer(code int, body string) Fault {
+	return Fault{name: fmt.Sprintf("answer %d", code), before: func(_ *Faults, w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}}
+}
+
+// Header replaces a header of the answer.
+func Header(name, value string) Fault {
+	return Fault{name: "header " + name, after: func(response *http.Response) { response.Header.Set(name, value) }}
+}
+
 // Reset breaks the connection (TCP RST) and does not pass the request on.
 func Reset() Fault {
 	return Fault{name: "reset", before: func(_ *Faults, w http.ResponseWriter, _ *http.Request) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 )
@@ -145,6 +146,23 @@ func (s *Store) AllBackups(ctx context.Context, scheduleID, destinationID string
 		return nil, fmt.Errorf("list backups of schedule %s: %w", scheduleID, err)
 	}
 	return items, nil
+}
+
+// SnapshotIDs returns the snapshots of all backups that are listed in a
+// repository and were made since it was, whatever their schedule, but for those
+// whose removal has begun.
+func (s *Store) SnapshotIDs(ctx context.Context, environmentID, destinationID string, since time.Time) ([]string, error) {
+	ids, err := all(ctx, s.read, `SELECT snapshot_id FROM backups
+		WHERE environment_id = $1 AND destination_id = $2 AND removed_at = 0 AND removal_begun_at = 0 AND completed_at >= $3`,
+		[]any{environmentID, destinationID, micros(since)}, func(row scanner) (string, error) {
+			var id string
+			err := row.Scan(&id)
+			return id, err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots of repository %s/%s: %w", destinationID, environmentID, err)
+	}
+	return ids, nil
 }
 
 // LastGood returns the newest complete backup of a schedule, whatever

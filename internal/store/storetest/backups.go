@@ -245,6 +245,20 @@ func kept(b *bench) {
 		b.Errorf("a snapshot that came back is not listed: %v", err)
 	}
 
+	other := b.backup(2, func(k *envbackup.Backup) { k.ScheduleID = "sch_2" })
+	going := b.backup(3, nil)
+	b.ok(b.s.MarkRemoval(ctx, []string{going.ID}, noon))
+	b.ok(b.s.BeginRemoval(ctx, going.ID, noon))
+	listed, err := b.s.SnapshotIDs(ctx, one.EnvironmentID, one.DestinationID, time.Time{})
+	b.ok(err)
+	slices.Sort(listed)
+	wanted := []string{one.SnapshotID, other.SnapshotID}
+	slices.Sort(wanted)
+	b.same("snapshots of the repository", wanted, listed)
+	listed, err = b.s.SnapshotIDs(ctx, one.EnvironmentID, one.DestinationID, other.CompletedAt)
+	b.ok(err)
+	b.same("snapshots since the repository was made", []string{other.SnapshotID}, listed)
+
 	r := envbackup.Repository{DestinationID: "dst_1", EnvironmentID: "env_1", Location: "x"}
 	b.ok(b.s.SaveRepository(ctx, &r))
 	b.ok(b.s.NoteReclaim(ctx, "dst_1", "env_1", noon, "locked"))
