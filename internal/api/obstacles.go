@@ -90,17 +90,17 @@ func (s *server) addObstacles(ctx context.Context, sch envbackup.Schedule, body 
 				name, r.ReclaimSince.UTC().Format("2006-01-02"), r.ReclaimWhy, sch.Reference()))
 		}
 		if n := len(state.SetAside); n > 0 {
-			said = append(said, fmt.Sprintf("%s at %s set aside: the prune %s; decide sooner with: envbackup prune confirm %s, or prune cancel",
-				removals(n), name, state.Reason, sch.Reference()))
+			said = append(said, fmt.Sprintf("%s set aside: the prune %s; decide sooner with: envbackup prune confirm %s, or prune cancel",
+				removals(n, name), state.Reason, sch.Reference()))
 		}
 	}
 	body.HealthDetail = strings.Join(said, "; ")
 	return nil
 }
 
-func removals(n int) string {
+func removals(n int, destination string) string {
 	if n == 1 {
-		return "1 removal is"
+		return fmt.Sprintf("1 removal at %s is", destination)
 	}
-	return fmt.Sprintf("%d removals are", n)
+	return fmt.Sprintf("%d removals at %s are", n, destination)
 }

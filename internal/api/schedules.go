@@ -187,7 +187,7 @@ func (s *server) removeAll(ctx context.Context, sch envbackup.Schedule) error {
 	}
 	detail := fmt.Sprintf("%d backups, on_destroy delete", len(ids)-len(retained))
 	if len(retained) > 0 {
-		detail += fmt.Sprintf("; %d stay, retained by lock", len(retained))
+		detail += fmt.Sprintf("; retained by lock: %d", len(retained))
 	}
 	s.audit(ctx, "delete", "backups", sch.Reference(), detail)
 	return nil

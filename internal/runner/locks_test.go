@@ -175,3 +175,60 @@ func TestALockThatCannotBeHadFailsTheRun(t *testing.T) {
 		t.Errorf("the probe finds %+v", findings)
 	}
 }
+
+// R8: a backup stands on data that older ones brought, so their locks are
+// extended before they run out, and those of data that nobody needs are not.
+func TestLocksOfWhatIsNeededAreExtended(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	bucket := server.Bucket(t, s3test.Locked())
+	b := newBench(t)
+	d := b.s3("bucket", server, bucket, locking("GOVERNANCE", 1))
+	s := b.schedule("hourly", last(1), d)
+	b.today()
+	b.fresh(1 << 20)
+	b.run(s, envbackup.TriggerSchedule, envbackup.RunSucceeded)
+	first := b.locks(server, bucket)
+
+	d.S3.ObjectLockDays = 10
+	if err := b.store.UpdateDestination(t.Context(), &d, 0); err != nil {
+		t.Fatal(err)
+	}
+	b.now = b.now.Add(48 * time.Hour) // the first backup's lock is over for the daemon
+	b.run(s, envbackup.TriggerSchedule, envbackup.RunSucceeded)
+	extended := 0
+	for key, until := range b.locks(server, bucket) {
+		before, old := first[key]
+		switch {
+		case strings.Contains(key, "/locks/"):
+			continue
+		case time.Until(until) > 9*24*time.Hour:
+			if old {
+				extended++
+			}
+		case old && strings.Contains(key, "/data/"):
+			// The data that only the removed backup needed.
+		default:
+			t.Errorf("%s is locked until %s, was until %s", key, until, before)
+		}
+	}
+	// config, key, index, and the packs that both backups share.
+	if extended < 4 {
+		t.Errorf("%d objects of the first run were extended, want those that the second needs", extended)
+	}
+	b.restic(d, server.Environ()...).Check()
+}
+
+// locks returns the ends of the locks of all objects in a bucket.
+func (b *bench) locks(server *s3test.Server, bucket string) map[string]time.Time {
+	b.t.Helper()
+	out := map[string]time.Time{}
+	for _, key := range server.Keys(b.t, bucket, "") {
+		head, err := server.Client().HeadObject(b.t.Context(), &awss3.HeadObjectInput{Bucket: &bucket, Key: &key})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		out[key] = aws.ToTime(head.ObjectLockRetainUntilDate)
+	}
+	return out
+}

@@ -41,6 +41,13 @@ const (
 // for which the destination locks.
 const lockShare = 8
 
+// extension is when the locks of a repository were extended last, and for how
+// long the destination locked then.
+type extension struct {
+	at   time.Time
+	days int64
+}
+
 // extendLocks locks anew what the repository's backups need, when it is time
 // to look (R8). It makes way like a reclamation.
 func (r *Runner) extendLocks(ctx context.Context, env envbackup.Environment, dest envbackup.Destination, in reclaimScope) error {
@@ -52,7 +59,7 @@ func (r *Runner) extendLocks(ctx context.Context, env envbackup.Environment, des
 	r.mu.Lock()
 	last := r.extended[k]
 	r.mu.Unlock()
-	if !last.IsZero() && time.Since(last) < every {
+	if last.days == dest.S3.ObjectLockDays && time.Since(last.at) < every {
 		return nil
 	}
 	repo, err := r.vault.Repository(ctx, env.ID, dest.ID)
@@ -70,7 +77,7 @@ func (r *Runner) extendLocks(ctx context.Context, env envbackup.Environment, des
 	switch {
 	case err == nil:
 		r.mu.Lock()
-		r.extended[k] = time.Now()
+		r.extended[k] = extension{at: time.Now(), days: dest.S3.ObjectLockDays}
 		r.mu.Unlock()
 		if n > 0 {
 			r.cfg.Log.InfoContext(ctx, "extended object locks", "environment", env.Name, "destination", dest.Name, "objects", n)

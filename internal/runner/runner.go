@@ -110,7 +110,7 @@ type Runner struct {
 	// how long that took.
 	reclaimed map[pair]reclamation
 	// extended remembers when the locks of a repository were extended.
-	extended map[pair]time.Time
+	extended map[pair]extension
 	// reclaiming are the reclamations that go on and make way for a run.
 	reclaiming map[*way]struct{}
 	// inUse counts restores and verifications that read a backup.
@@ -134,7 +134,7 @@ func New(state Store, vault Vault, cfg Config) *Runner {
 	}
 	return &Runner{
 		store: state, vault: vault, cfg: cfg,
-		retaining: map[pair]*sync.Mutex{}, reclaimed: map[pair]reclamation{}, extended: map[pair]time.Time{}, reclaiming: map[*way]struct{}{}, inUse: map[string]int{},
+		retaining: map[pair]*sync.Mutex{}, reclaimed: map[pair]reclamation{}, extended: map[pair]extension{}, reclaiming: map[*way]struct{}{}, inUse: map[string]int{},
 		proofs: map[string]*begun{}, unscratched: make(chan struct{}, 1),
 	}
 }

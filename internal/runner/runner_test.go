@@ -35,6 +35,7 @@ type bench struct {
 	now    time.Time // the runner's wall clock
 
 	vaultConfig vault.Config
+	keyFile     string
 }
 
 // benchOption changes how a bench is made.
@@ -57,7 +58,8 @@ func newBenchWith(t *testing.T, v vault.Config, options ...benchOption) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.store.Close() })
-	b.vault, err = vault.Open(filepath.Join(t.TempDir(), "master.key"), b.store, b.vaultConfig)
+	b.keyFile = filepath.Join(t.TempDir(), "master.key")
+	b.vault, err = vault.Open(b.keyFile, b.store, b.vaultConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
