@@ -55,6 +55,9 @@ func (s *server) createRestore(ctx context.Context, in *struct{ Body wire.Restor
 	if err != nil {
 		return nil, err
 	}
+	if err := s.reachable(ctx, backup); err != nil {
+		return nil, err
+	}
 	worker := in.Body.Worker
 	if worker == "" {
 		e, err := s.Store.Environment(ctx, backup.Environment)
@@ -114,6 +117,21 @@ func (s *server) checkRestore(in wire.RestoreRequest) []envbackup.Finding {
 		report(fmt.Sprintf("include[%d]", bad.Index), "Invalid include pattern", bad.Error()+".")
 	}
 	return findings
+}
+
+// reachable refuses a backup whose destination was deleted: where it lies is
+// known no more, though its password is (R11).
+func (s *server) reachable(ctx context.Context, b envbackup.Backup) error {
+	_, err := s.Store.Destination(ctx, b.DestinationID)
+	if envbackup.CodeOf(err) != envbackup.CodeNotFound {
+		return err
+	}
+	return &envbackup.Error{
+		Code:    envbackup.CodeConflict,
+		Message: fmt.Sprintf("the backup lies at the destination %q, which was deleted", b.Destination),
+		Hint: fmt.Sprintf("create the destination again under the name %q and with the place that it had: the daemon still knows the backups and their password. "+
+			"Or restore with stock restic and the recovery password", b.Destination),
+	}
 }
 
 // backupFor finds the backup that a request means. A backup that is being
