@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -33,6 +34,9 @@ repository for itself, and backups that come due wait until it has ended (up to
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeFirst(a.scheduleReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if dryRun && reclaim {
+				return usageError{errors.New("a dry run reclaims nothing: write one of --dry-run and --reclaim")}
+			}
 			c, err := a.client()
 			if err != nil {
 				return err
@@ -54,7 +58,6 @@ repository for itself, and backups that come due wait until it has ended (up to
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would go, remove nothing")
 	cmd.Flags().BoolVar(&reclaim, "reclaim", false, "grant a window: reclaim space now, while backups wait")
-	cmd.MarkFlagsMutuallyExclusive("dry-run", "reclaim")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.AddCommand(a.pruneConfirmCommand(), a.pruneCancelCommand())
 	return cmd

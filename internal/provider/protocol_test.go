@@ -346,7 +346,8 @@ func TestFact6LostResourceKeepsItsIdentity(t *testing.T) {
 }
 
 // TestLateScheduleWarns: each plan says that the last good backup is too old,
-// at the schedule's cron, and changes nothing.
+// at the schedule's cron, or that something is in the way of removals, and
+// changes nothing.
 func TestLateScheduleWarns(t *testing.T) {
 	t.Parallel()
 	d, w := newFakeDaemon(t), wire6(t)
@@ -356,6 +357,15 @@ func TestLateScheduleWarns(t *testing.T) {
 	d.change(func() { d.schedules[s.ID] = s })
 	resp := w.read(t, "envbackup_schedule", w.schedule(t, map[string]tftypes.Value{"id": text("sch_1")}))
 	wantSaid(t, resp.Diagnostics, `warning AttributeName("cron"): No good backup within the expected time`)
+	s.Health, s.HealthDetail = "attention", "space at disk could not be reclaimed since 2026-11-01"
+	d.change(func() { d.schedules[s.ID] = s })
+	w = wire6(t) // one process reads once
+	wantSaid(t, w.configure(t, d.URL, fakeToken, nil))
+	resp = w.read(t, "envbackup_schedule", w.schedule(t, map[string]tftypes.Value{"id": text("sch_1")}))
+	wantSaid(t, resp.Diagnostics, `warning AttributeName("retention"): Old backups are not removed as planned`)
+	if want := `Backups of "shop/nightly" are taken, but space at disk could not be reclaimed since 2026-11-01.`; resp.Diagnostics[0].Detail != want {
+		t.Errorf("the detail is %q, want %q", resp.Diagnostics[0].Detail, want)
+	}
 }
 
 // TestUnknownEndpoint: a daemon that only apply will know is one warning, and
