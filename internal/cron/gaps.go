@@ -1,6 +1,7 @@
 package cron
 
 import (
+	"sync"
 	"time"
 )
 
@@ -23,8 +24,52 @@ func (g Gaps) Few() bool { return g.Runs < 2 }
 
 // Gaps computes the gaps of s in loc from the structure of the expression: it
 // looks at the days of the window and at the changes of the clock, not at the
-// single runs.
+// single runs. The latest answers are remembered.
 func (s *Schedule) Gaps(loc *time.Location) Gaps {
+	key := gapsKey{s.canonical, loc}
+	if g, known := remembered.get(key); known {
+		return g
+	}
+	g := s.findGaps(loc)
+	remembered.put(key, g)
+	return g
+}
+
+// gapsKey is all that gaps depend on.
+type gapsKey struct {
+	canonical string
+	loc       *time.Location
+}
+
+// gapsMemory remembers gaps. It forgets everything when it is full, which keeps
+// it small without keeping an order.
+type gapsMemory struct {
+	mu    sync.Mutex
+	known map[gapsKey]Gaps
+}
+
+const mostGaps = 4096
+
+var remembered gapsMemory
+
+func (m *gapsMemory) get(key gapsKey) (Gaps, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g, known := m.known[key]
+	return g, known
+}
+
+func (m *gapsMemory) put(key gapsKey, g Gaps) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil || len(m.known) >= mostGaps {
+		m.known = map[gapsKey]Gaps{}
+	}
+	m.known[key] = g
+}
+
+// findGaps computes Gaps anew.
+func (s *Schedule) findGaps(loc *time.Location) Gaps {
 	from, to := Window(loc)
 	w := gapWalk{min: 1<<62 - 1, day: s.dayGaps(0, 1440)}
 	for _, sp := range s.spans(from.Unix(), to.Unix(), loc) {

@@ -282,7 +282,7 @@ func BenchmarkGaps(b *testing.B) {
 		b.Run(expr, func(b *testing.B) {
 			s := parse(b, expr)
 			for b.Loop() {
-				s.Gaps(loc)
+				s.FindGaps(loc)
 			}
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/preflight"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
+	"github.com/envbackup/terraform-provider-envbackup/internal/slots"
 )
 
 // spec is a schedule about which nothing is to be said, changed by JSON.
@@ -471,44 +472,57 @@ func TestCoveredTiersAddNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var points []retention.Point
-		for h := range s.Hours(time.Date(2025, 1, 1, 0, 0, 0, 0, berlin), time.Date(2027, 1, 1, 0, 0, 0, 0, berlin), berlin) {
-			at := time.Unix(h.First(), 0)
-			points = append(points, retention.Point{ID: at.UTC().Format(time.RFC3339), Nominal: at, Completed: at, Trigger: retention.TriggerSchedule, Status: retention.StatusComplete})
-		}
-		for _, block := range []string{
-			`{"keep_last":10,"keep_daily":9}`, `{"keep_last":8,"keep_daily":2,"keep_weekly":2}`, `{"keep_daily":8,"keep_weekly":2}`, `{"keep_daily":32,"keep_monthly":2}`,
-			`{"keep_daily":14,"keep_weekly":3}`, `{"period":"30d","keep_daily":31}`, `{"period":"30d","keep_daily":30,"keep_weekly":5,"keep_monthly":2}`,
-			`{"period":"1mo","keep_daily":29}`, `{"keep_monthly":13,"keep_yearly":2}`, `{"keep_weekly":8,"keep_monthly":2}`, `{"period":"21d","keep_last":4,"keep_weekly":4}`,
+		for _, blackout := range []string{
+			`{}`, `{"weekend":{"days":"SAT,SUN","from":"00:00","to":"24:00","action":"skip"}}`, `{"week":{"days":"TUE-FRI","from":"00:00","to":"24:00"}}`,
+			`{"night":{"from":"22:00","to":"06:00"},"monday":{"days":"1","from":"01:00","to":"05:00","action":"skip"}}`,
 		} {
-			proposal := preflight.Of(spec(t, fmt.Sprintf(`{"cron":%q,"retention":%s}`, expr, block)))
-			for _, f := range preflight.Check(proposal, nil, nil) {
-				if f.Rule != preflight.RuleTierCovered {
-					continue
-				}
-				said++
-				var values map[string]any
-				if err := json.Unmarshal([]byte(block), &values); err != nil {
-					t.Fatal(err)
-				}
-				delete(values, strings.TrimPrefix(f.Path, "retention."))
-				rest, err := json.Marshal(values)
-				if err != nil {
-					t.Fatal(err)
-				}
-				with, err := spec(t, `{"retention":`+block+`}`).Retention.Policy()
-				if err != nil {
-					t.Fatal(err)
-				}
-				without, err := spec(t, `{"retention":`+string(rest)+`}`).Retention.Policy()
-				if err != nil {
-					t.Fatal(err)
-				}
-				for n := len(points); n > len(points)/2; n -= 1 + len(points)/24 {
-					now := points[n-1].Nominal
-					a, b := retention.Plan(points[:n], with, berlin, now).Kept(), retention.Plan(points[:n], without, berlin, now).Kept()
-					if len(a) != len(b) {
-						t.Fatalf("%s, %s at %s: %s is said to add nothing, but keeps %d more", expr, block, now, f.Path, len(a)-len(b))
+			var windows map[string]envbackup.Blackout
+			if err := json.Unmarshal([]byte(blackout), &windows); err != nil {
+				t.Fatal(err)
+			}
+			parsed, err := slots.ParseWindows(windows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var points []retention.Point
+			for h := range slots.RhythmOf(s, parsed, 0).Hours(time.Date(2025, 1, 1, 0, 0, 0, 0, berlin), time.Date(2027, 1, 1, 0, 0, 0, 0, berlin), berlin) {
+				at := time.Unix(h.First(), 0)
+				points = append(points, retention.Point{ID: at.UTC().Format(time.RFC3339), Nominal: at, Completed: at, Trigger: retention.TriggerSchedule, Status: retention.StatusComplete})
+			}
+			for _, block := range []string{
+				`{"keep_last":10,"keep_daily":9}`, `{"keep_last":8,"keep_daily":2,"keep_weekly":2}`, `{"keep_daily":8,"keep_weekly":2}`, `{"keep_daily":32,"keep_monthly":2}`,
+				`{"keep_daily":14,"keep_weekly":3}`, `{"period":"30d","keep_daily":31}`, `{"period":"30d","keep_daily":30,"keep_weekly":5,"keep_monthly":2}`,
+				`{"period":"1mo","keep_daily":29}`, `{"keep_monthly":13,"keep_yearly":2}`, `{"keep_weekly":8,"keep_monthly":2}`, `{"period":"21d","keep_last":4,"keep_weekly":4}`, `{"period":"5d","keep_last":5}`, `{"period":"7d","keep_last":3}`,
+			} {
+				proposal := preflight.Of(spec(t, fmt.Sprintf(`{"cron":%q,"retention":%s,"blackout":%s}`, expr, block, blackout)))
+				for _, f := range preflight.Check(proposal, nil, nil) {
+					if f.Rule != preflight.RuleTierCovered {
+						continue
+					}
+					said++
+					var values map[string]any
+					if err := json.Unmarshal([]byte(block), &values); err != nil {
+						t.Fatal(err)
+					}
+					delete(values, strings.TrimPrefix(f.Path, "retention."))
+					rest, err := json.Marshal(values)
+					if err != nil {
+						t.Fatal(err)
+					}
+					with, err := spec(t, `{"retention":`+block+`}`).Retention.Policy()
+					if err != nil {
+						t.Fatal(err)
+					}
+					without, err := spec(t, `{"retention":`+string(rest)+`}`).Retention.Policy()
+					if err != nil {
+						t.Fatal(err)
+					}
+					for n := len(points); n > len(points)/2; n -= 1 + len(points)/24 {
+						now := points[n-1].Nominal
+						a, b := retention.Plan(points[:n], with, berlin, now).Kept(), retention.Plan(points[:n], without, berlin, now).Kept()
+						if len(a) != len(b) {
+							t.Fatalf("%s, %s, %s at %s: %s is said to add nothing, but keeps %d more", expr, block, blackout, now, f.Path, len(a)-len(b))
+						}
 					}
 				}
 			}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/cron"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
+	"github.com/envbackup/terraform-provider-envbackup/internal/slots"
 )
 
 const day = 24 * time.Hour
@@ -48,6 +49,7 @@ func (c *checker) tiers() {
 		loc = time.UTC
 	}
 	gaps := c.plain(loc)
+	farthest := c.farthest()
 	shortest := c.sched.MinInterval()
 	finer := map[string]bool{}
 	for _, t := range tiersOf(*c.keep) {
@@ -70,7 +72,7 @@ func (c *checker) tiers() {
 			continue
 		}
 		by := ""
-		if c.inPeriod(t, c.plain(time.UTC).Max) {
+		if c.inPeriod(t, farthest) {
 			by = "period = " + c.keep.Period.String()
 		}
 		for j, other := range list {
@@ -87,10 +89,28 @@ func (c *checker) tiers() {
 	if c.reachesBack(short) {
 		return
 	}
-	if b := retention.MaxBackups(*c.keep, c.sched, loc); !b.Unbounded && b.Oldest > 0 && b.Oldest < short {
+	if b := slots.MaxBackups(*c.keep, c.sched, loc, c.windows, c.lengths["jitter"].Approx()); !b.Unbounded && b.Oldest > 0 && b.Oldest < short {
 		c.warn(RuleHistoryShort, "retention", "History is short",
 			"The oldest backup would be %s old. Damage that is noticed later cannot be undone. Add for example keep_weekly = 4.", age(b.Oldest))
 	}
+}
+
+// farthest is the largest distance on the wall clock between the nominal times
+// of two backups in a row. A run that waits keeps its nominal time, so a
+// deferring window can add its own length to what lies between the starts.
+// While the windows are not known, nothing is near.
+func (c *checker) farthest() time.Duration {
+	switch {
+	case !c.windowsKnown:
+		return 1<<63 - 1
+	case c.windows.None():
+		return c.plain(time.UTC).Max
+	}
+	w := slots.WorstCase(c.sched, time.UTC, c.windows, c.lengths["jitter"].Approx())
+	if w.Few() {
+		return 1<<63 - 1
+	}
+	return w.Max + c.windows.Longest()
 }
 
 // short is the age of the oldest backup under which a history is short.
@@ -114,11 +134,12 @@ func (c *checker) reachesBack(age time.Duration) bool {
 }
 
 // inPeriod reports whether period alone keeps all that t selects: even when
-// every unit is as long as it gets and the runs as far apart. gap is the largest
-// distance on the wall clock.
+// every unit is as long as it gets and the runs as far apart as gap, on the wall
+// clock.
 func (c *checker) inPeriod(t tier, gap time.Duration) bool {
 	p := c.keep.Period
-	if p.IsZero() {
+	const endless = 250 * 366 * day // about what a time.Duration can hold, n times
+	if p.IsZero() || gap > endless/time.Duration(max(1, t.n)) {
 		return false
 	}
 	// As short as it gets: months have 28 days.
@@ -226,6 +247,9 @@ func (c *checker) usualGap() time.Duration {
 		return 0
 	}
 	g := c.plain(time.UTC)
+	if w, known := c.worst(); known {
+		g.Runs = w.Runs // without those that windows skip or join
+	}
 	if g.Few() {
 		return 28 * 366 * day
 	}

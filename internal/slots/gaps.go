@@ -135,7 +135,7 @@ func (r *Rhythm) move(loc *time.Location) cron.Move {
 	w, c := r.windows, clock{loc: loc}
 	var end int64 // of the windows in which the last slot waited
 	return cron.Move{
-		Reach: time.Duration(r.offset)*time.Second + time.Duration(w.deferred.longest())*time.Minute,
+		Reach: time.Duration(r.offset)*time.Second + w.Longest(),
 		Weekly: func(run int64) (int64, bool) {
 			at := run + r.offset
 			if wait := w.deferred.run(int(at / 60 % week)); wait == week {

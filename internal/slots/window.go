@@ -59,6 +59,15 @@ func ParseWindows(blackout map[string]envbackup.Blackout) (*Windows, error) {
 // None reports whether there is no window at all.
 func (w *Windows) None() bool { return w == nil || len(w.list) == 0 }
 
+// Longest returns how long a run can wait for the end of deferring windows;
+// zero when they have none.
+func (w *Windows) Longest() time.Duration {
+	if w.None() {
+		return 0
+	}
+	return time.Duration(w.deferred.longest()) * time.Minute
+}
+
 func parseWindow(name string, b envbackup.Blackout) (w window, key string, err error) {
 	w.name = name
 	switch b.Action {
