@@ -306,3 +306,49 @@ func TestHealthWithoutRuns(t *testing.T) {
 		t.Errorf("%s: %s", got.Health, got.HealthDetail)
 	}
 }
+
+// S7, S8, S9: the next run is one that starts, when it starts.
+func TestNextRunIsOneThatStarts(t *testing.T) {
+	t.Parallel()
+	s, _ := shop(t)
+	now := s.Clock.Now().UTC()
+	// What the scheduler does when a schedule is made.
+	decide := func(id string, next time.Time) wire.Schedule {
+		t.Helper()
+		if err := s.Store.Tx(t.Context(), func(tx *store.Tx) error { return tx.DecideUntil(t.Context(), id, now, next, next) }); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := must[wire.Schedule](t, s, request{method: "GET", path: "/api/v1/schedules/" + id})
+		return got
+	}
+	// The schedule runs every hour; the next two fall into the window.
+	hour := func(n int) string { return now.Add(time.Duration(n) * time.Hour).Format("15") + ":00" }
+	in := schedule("hourly", "shop", "disk")
+	in.Cron, in.Timezone, in.Jitter = "0 * * * *", "UTC", "20m"
+	next := func(name, action string) time.Duration {
+		t.Helper()
+		in.Name = name
+		if action != "" {
+			in.Blackout = map[string]envbackup.Blackout{"w": {From: hour(0), To: hour(3), Action: action}}
+		}
+		got, _ := must[wire.Schedule](t, s, request{method: "POST", path: "/api/v1/schedules", body: in})
+		if got = decide(got.ID, now.Truncate(time.Hour).Add(time.Hour)); got.NextRunAt == nil {
+			t.Fatalf("%s has no next run", name)
+		}
+		return got.NextRunAt.Sub(now.Truncate(time.Hour))
+	}
+	if got := next("plain", ""); got < time.Hour || got >= time.Hour+20*time.Minute || got == time.Hour {
+		t.Errorf("without windows the next run is after %s, want its share of the jitter after the hour", got)
+	}
+	if got := next("skipping", "skip"); got < 3*time.Hour || got >= 3*time.Hour+20*time.Minute {
+		t.Errorf("the next run that is not skipped is after %s, want one after three hours", got)
+	}
+	if got := next("deferred", "defer"); got != 3*time.Hour {
+		t.Errorf("deferred runs start after %s, want the window's end after three hours", got)
+	}
+	in.Name, in.Paused = "paused", true
+	got, _ := must[wire.Schedule](t, s, request{method: "POST", path: "/api/v1/schedules", body: in})
+	if got = decide(got.ID, time.Time{}); got.NextRunAt != nil {
+		t.Errorf("a paused schedule runs next at %s", got.NextRunAt)
+	}
+}

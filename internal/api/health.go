@@ -27,7 +27,7 @@ func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.
 	}
 	body := wire.Schedule{
 		Meta: metaOf(sch.Meta), ScheduleSpec: sch.ScheduleSpec, Forecast: f.doc,
-		NextRunAt: optional(sch.NextAt), DecidedUntil: optional(sch.DecidedUntil),
+		NextRunAt: optional(nextRun(sch)), DecidedUntil: optional(sch.DecidedUntil),
 	}
 	last, _, err := s.Store.Runs(ctx, envbackup.RunFilter{Schedule: sch.ID}, envbackup.Page{Limit: 1})
 	if err != nil {
@@ -51,6 +51,23 @@ func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.
 		return body, err
 	}
 	return body, s.addObstacles(ctx, sch, &body)
+}
+
+// nextRun is when the schedule's next run starts: where the windows and its
+// share of the jitter put the next slot that they leave. Zero while there is
+// none.
+func nextRun(sch envbackup.Schedule) time.Time {
+	if sch.NextAt.IsZero() || len(sch.Blackout) == 0 && sch.Jitter == "" {
+		return sch.NextAt
+	}
+	p := preflight.Of(sch.ScheduleSpec)
+	p.ID = sch.ID
+	// A slot that was due and is not decided waits for the end of a window.
+	runs, ok, err := preflight.NextRuns(p, sch.DecidedUntil, 1)
+	if err != nil || !ok || len(runs) == 0 {
+		return time.Time{} // a schedule that cannot be read runs nothing
+	}
+	return runs[0].Start
 }
 
 // addProof adds what verifications found. A schedule whose newest verified

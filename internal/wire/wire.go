@@ -73,7 +73,7 @@ type Schedule struct {
 	Meta
 	envbackup.ScheduleSpec
 	Forecast
-	NextRunAt      *time.Time `json:"next_run_at"`
+	NextRunAt      *time.Time `json:"next_run_at" doc:"When the next run starts, with blackout windows and jitter"`
 	DecidedUntil   *time.Time `json:"decided_until"`
 	LastRun        *Run       `json:"last_run,omitempty"`
 	LastGoodBackup *Backup    `json:"last_good_backup,omitempty"`
