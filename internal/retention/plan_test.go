@@ -2,6 +2,7 @@ package retention_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,33 +198,56 @@ func TestHistories(t *testing.T) {
 	t.Parallel()
 	today := at(t, "2026-11-25T03:00:00Z")
 	healthy := pruneDaily(t, days(800, today), policy(t, usual))
-	count := func(points []retention.Point, p string, now time.Time) int {
-		return len(retention.Plan(points, policy(t, p), time.UTC, now).Kept())
+
+	// protected holds the good backups of slots that are kept against their days.
+	protected := func(t *testing.T, points []retention.Point, want ...string) {
+		t.Helper()
+		var got []string
+		for _, p := range points {
+			if p.Status == retention.StatusComplete && p.Trigger == retention.TriggerSchedule && !p.Nominal.After(today) {
+				got = append(got, p.Nominal.Format(time.DateOnly))
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("good backups (-want +got):\n%s", diff)
+		}
 	}
+	// last names the days up to today.
+	last := func(n int) (names []string) {
+		for i := range n {
+			names = append(names, today.AddDate(0, 0, -i).Format(time.DateOnly))
+		}
+		return names
+	}
+	// Seven days, the ends of four weeks, of twelve months and of three years;
+	// today and the Sunday of this week are among the days.
+	usualDays := append(last(7), "2026-11-15", "2026-11-08",
+		"2026-10-31", "2026-09-30", "2026-08-31", "2026-07-31", "2026-06-30", "2026-05-31", "2026-04-30", "2026-03-31", "2026-02-28", "2026-01-31", "2025-12-31", "2024-12-31")
 
 	t.Run("H1 healthy daily runs", func(t *testing.T) {
 		t.Parallel()
-		if got := len(healthy); got != 21 {
-			t.Errorf("kept %d, want 21", got)
-		}
+		protected(t, healthy, usualDays...)
 	})
 	t.Run("H2 then forty days of failures", func(t *testing.T) {
 		t.Parallel()
 		later := today.AddDate(0, 0, 40)
-		if got := count(healthy, usual, later); got != 21 {
-			t.Errorf("kept %d, want 21", got)
-		}
-		if got, before := count(days(60, today), `{"period":"30d"}`, later), count(days(60, today), `{"period":"30d"}`, today); got != before || got != 31 {
-			t.Errorf("period keeps %d after the failures, %d before; want 31", got, before)
-		}
+		protected(t, keptPoints(retention.Plan(healthy, policy(t, usual), time.UTC, later)), usualDays...)
+		protected(t, keptPoints(retention.Plan(days(60, today), policy(t, `{"period":"30d"}`), time.UTC, later)), last(31)...)
 	})
 	t.Run("H3 one stamped four years ahead", func(t *testing.T) {
 		t.Parallel()
 		points := append(days(69, today), good("ahead", today.AddDate(4, 0, 0)))
 		for _, p := range []string{usual, `{"period":"30d"}`, `{"keep_last":10,"keep_hourly":48,"keep_daily":7,"keep_weekly":4,"keep_monthly":24,"keep_yearly":3}`} {
-			with, without := count(points, p, today), count(points[:69], p, today)
-			if with != without+1 {
-				t.Errorf("%s: kept %d with the one ahead, %d without", p, with, without)
+			with := keptPoints(retention.Plan(points, policy(t, p), time.UTC, today))
+			var names []string
+			for _, pt := range keptPoints(retention.Plan(points[:69], policy(t, p), time.UTC, today)) {
+				names = append(names, pt.Nominal.Format(time.DateOnly))
+			}
+			protected(t, with, names...)
+			if len(with) != len(names)+1 || with[0].ID != "ahead" {
+				t.Errorf("%s: kept %d with the one ahead, %d without", p, len(with), len(names))
 			}
 		}
 	})
@@ -236,21 +260,14 @@ func TestHistories(t *testing.T) {
 			points = append(points, m)
 		}
 		d := retention.Plan(points, policy(t, `{"keep_last":10}`), time.UTC, today.Add(time.Hour))
-		slots := 0
-		for _, p := range keptPoints(d) {
-			if p.Trigger == retention.TriggerSchedule {
-				slots++
-			}
-		}
-		if slots != 10 || len(d.Kept()) != 30 {
-			t.Errorf("kept %d of the schedule and %d in all, want 10 and 30", slots, len(d.Kept()))
+		protected(t, keptPoints(d), last(10)...)
+		if len(d.Kept()) != 30 {
+			t.Errorf("kept %d in all, want the twenty manual ones as well", len(d.Kept()))
 		}
 	})
 	t.Run("H5 a rule finer than the schedule", func(t *testing.T) {
 		t.Parallel()
-		if got := count(days(60, today), `{"keep_hourly":24}`, today); got != 24 {
-			t.Errorf("kept %d, want 24", got)
-		}
+		protected(t, keptPoints(retention.Plan(days(60, today), policy(t, `{"keep_hourly":24}`), time.UTC, today)), last(24)...)
 	})
 	t.Run("H6 three empty dumps", func(t *testing.T) {
 		t.Parallel()
@@ -262,19 +279,13 @@ func TestHistories(t *testing.T) {
 				points[i].Status = retention.StatusSuspect
 			}
 		}
-		alive := 0
-		for _, p := range keptPoints(retention.Plan(points, policy(t, `{"keep_daily":3}`), time.UTC, today)) {
-			if p.Size > 0 {
-				alive++
-			}
-		}
-		if alive != 3 {
-			t.Errorf("%d good ones stay, want 3", alive)
-		}
+		protected(t, keptPoints(retention.Plan(points, policy(t, `{"keep_daily":3}`), time.UTC, today)), last(6)[3:]...)
 	})
 	t.Run("H7 a mistaken edit", func(t *testing.T) {
 		t.Parallel()
+		protected(t, healthy, usualDays...)
 		d := retention.Plan(healthy, policy(t, `{"keep_daily":2}`), time.UTC, today)
+		protected(t, keptPoints(d), last(2)...)
 		if got := len(d.Removed()); got != 19 {
 			t.Fatalf("would remove %d, want 19", got)
 		}
