@@ -40,7 +40,7 @@ func runByRun(r *slots.Rhythm, loc *time.Location) cron.Gaps {
 func TestGapsAreThoseOfEveryRun(t *testing.T) {
 	t.Parallel()
 	r := randomly(t)
-	for i := range 120 {
+	for i := range cases(50) {
 		timing, s := randomTiming(t, r)
 		if len(s.Blackout) == 0 || timing.Cron.MinInterval() < time.Hour && i%10 != 0 {
 			continue // dense ones take long, and do not differ
@@ -59,7 +59,7 @@ func TestWorstCaseBoundsEveryShareOfTheJitter(t *testing.T) {
 	t.Parallel()
 	r := randomly(t)
 	sparse := []string{"30 2 * * *", "0 0 * * *", "0 */3 * * *", "15 1,13 * * 1-5", "0 4 1,15 * *", "45 23 15W * *", "7 * * * *"}
-	for range 25 {
+	for range cases(12) {
 		expr, zone := sparse[r.IntN(len(sparse))], zones[r.IntN(len(zones))]
 		expression, err := cron.Parse(expr)
 		if err != nil {

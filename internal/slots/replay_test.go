@@ -32,7 +32,7 @@ func policyOf(t testing.TB, s retention.Spec) retention.Policy {
 func TestReplayIsWhatDecideAndPlanLeave(t *testing.T) {
 	t.Parallel()
 	r := randomly(t)
-	for range 250 {
+	for range cases(50) {
 		timing, s := randomTiming(t, r)
 		spec := policies[r.IntN(len(policies))]
 		policy := policyOf(t, spec)
@@ -102,7 +102,7 @@ func planned(points []retention.Point, p retention.Policy, loc *time.Location, n
 func TestMaxBackupsBoundsEveryReplay(t *testing.T) {
 	t.Parallel()
 	r := randomly(t)
-	for range 60 {
+	for range cases(20) {
 		timing, s := randomTiming(t, r)
 		windows, err := slots.ParseWindows(s.Blackout)
 		if err != nil {
@@ -125,5 +125,49 @@ func TestMaxBackupsBoundsEveryReplay(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The bound is no guess: simple schedules come to it.
+func TestMaxBackupsIsReached(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		cron, zone, blackout string
+		policy               retention.Spec
+		want                 int
+	}{
+		"the example of the manual":     {"30 2 * * *", "Europe/Berlin", `{}`, retention.Spec{Period: "30d", KeepMonthly: number(12)}, 42},
+		"no weekends":                   {"30 2 * * *", "Europe/Berlin", `{"w":{"days":"SAT,SUN","from":"00:00","to":"24:00","action":"skip"}}`, retention.Spec{Period: "30d"}, 24},
+		"no office hours":               {"0 * * * *", "UTC", `{"w":{"days":"MON-FRI","from":"09:00","to":"17:00","action":"skip"}}`, retention.Spec{Period: "7d"}, 129},
+		"after office hours":            {"0 * * * *", "UTC", `{"w":{"days":"MON-FRI","from":"08:30","to":"17:30"}}`, retention.Spec{Period: "7d"}, 129},
+		"nights deferred":               {"*/30 * * * *", "UTC", `{"w":{"from":"22:00","to":"06:00"}}`, retention.Spec{KeepHourly: number(48), KeepDaily: number(14)}, 59},
+		"an autumn night in the window": {"0 * * * *", "Europe/Berlin", `{"w":{"from":"04:00","to":"02:00","action":"skip"}}`, retention.Spec{Period: "1d"}, 4},
+		"cut by max_age":                {"0 0 * * *", "UTC", `{"w":{"days":"SUN","from":"00:00","to":"01:00","action":"skip"}}`, retention.Spec{KeepDaily: number(100), MaxAge: "10d"}, 10},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, loc, windows := parsed(t, test.cron, test.zone, test.blackout)
+			policy := policyOf(t, test.policy)
+			if got := slots.MaxBackups(policy, s, loc, windows, 0); got.Backups != test.want {
+				t.Errorf("MaxBackups = %d, want %d", got.Backups, test.want)
+			}
+			rhythm := slots.RhythmOf(s, windows, 0)
+			most := 0
+			for month := range 15 {
+				from := time.Date(2025, time.Month(1+month), 3, 12, 0, 0, 0, time.UTC)
+				replay := retention.Replay{Policy: policy, Runs: rhythm, Zone: loc, From: from.AddDate(-1, -2, 0), Created: month%2 == 0}
+				runs, err := rhythm.NextN(from, loc, 70)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, run := range runs {
+					most = max(most, replay.At(run.Start).Backups)
+				}
+			}
+			if most != test.want {
+				t.Errorf("at most %d were kept, want %d", most, test.want)
+			}
+		})
 	}
 }

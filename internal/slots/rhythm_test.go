@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -20,6 +21,14 @@ func randomly(t testing.TB) *rand.Rand {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// cases is how many random cases to try; many more with ENVBACKUP_SOAK=1.
+func cases(n int) int {
+	if os.Getenv("ENVBACKUP_SOAK") != "" {
+		return 40 * n
+	}
+	return n
 }
 
 var zones = []string{"UTC", "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "America/Sao_Paulo", "Pacific/Apia", "Asia/Kolkata", "Africa/Casablanca"}
@@ -105,7 +114,7 @@ func aroundChange(r *rand.Rand, loc *time.Location) time.Time {
 func TestRhythmIsWhatDecideDoes(t *testing.T) {
 	t.Parallel()
 	r := randomly(t)
-	for range 400 {
+	for range cases(120) {
 		timing, s := randomTiming(t, r)
 		after := aroundChange(r, timing.Loc)
 		// Some hundred slots are enough.
