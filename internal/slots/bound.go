@@ -14,7 +14,10 @@ func MaxBackups(p retention.Policy, s *cron.Schedule, loc *time.Location, window
 		return retention.MaxBackups(p, s, loc)
 	}
 	var most retention.Bound
-	for _, share := range shares(s, loc, windows, jitter) {
+	for i, share := range shares(s, loc, windows, jitter) {
+		if i > 0 && share%time.Minute > time.Second {
+			continue // the same slots run as with a share that was looked at
+		}
 		b := retention.MaxBackups(p, RhythmOf(s, windows, share), loc)
 		most.Backups, most.Oldest = max(most.Backups, b.Backups), max(most.Oldest, b.Oldest)
 		most.Unbounded = b.Unbounded

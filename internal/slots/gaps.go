@@ -101,8 +101,7 @@ func shares(s *cron.Schedule, loc *time.Location, windows *Windows, jitter time.
 	const dayMinutes = 24 * 60
 	edges, moved := map[int]bool{}, map[int]bool{0: true}
 	for minute := range week {
-		before := (minute + week - 1) % week
-		if windows.deferred.has(minute) != windows.deferred.has(before) || windows.skipped.has(minute) != windows.skipped.has(before) {
+		if windows.differ(minute, (minute+week-1)%week) {
 			edges[minute%dayMinutes] = true
 		}
 	}
@@ -111,9 +110,19 @@ func shares(s *cron.Schedule, loc *time.Location, windows *Windows, jitter time.
 		slots[minute] = true
 	}
 	for _, c := range cron.Changes(loc) {
-		before, after := minuteOfWeek(c.At, c.Before)%dayMinutes, minuteOfWeek(c.At, c.After)%dayMinutes
+		before, after := minuteOfWeek(c.At, c.Before), minuteOfWeek(c.At, c.After)
 		moved[int(c.After-c.Before)/60] = true
-		edges[before], edges[after], slots[after] = true, true, true
+		// A start that crosses the change leaps from one reading to the other.
+		if windows.differ((before+week-1)%week, after) {
+			edges[before%dayMinutes], edges[after%dayMinutes] = true, true
+		}
+		// What the clock skips runs at the end of the gap.
+		for minute := before; minute < after; minute++ {
+			if slots[minute%dayMinutes] {
+				slots[after%dayMinutes] = true
+				break
+			}
+		}
 	}
 	for edge := range edges {
 		for slot := range slots {
@@ -128,6 +137,12 @@ func shares(s *cron.Schedule, loc *time.Location, windows *Windows, jitter time.
 	add(int64(last / time.Second))
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// differ reports whether something else becomes of a start in one minute of the
+// week than of one in another.
+func (w *Windows) differ(a, b int) bool {
+	return w.deferred.has(a) != w.deferred.has(b) || w.skipped.has(a) != w.skipped.has(b)
 }
 
 // move is the rhythm as package cron walks it.
