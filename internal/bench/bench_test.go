@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 // tiny is enough for every discipline to do its work.
-var tiny = extent{Rounds: 1, SmallFiles: 120, PruneFiles: 120, Snapshots: 6, Keep: 2, Schedules: 3, GoCopies: 1, DumpBytes: 3 << 20, RandBytes: 2 << 20}
+var tiny = extent{Rounds: 1, SmallFiles: 120, PruneFiles: 120, Snapshots: 6, Keep: 2, Schedules: 3, Backups: 2_000, GoCopies: 1, DumpBytes: 3 << 20, RandBytes: 2 << 20}
 
 // TestEveryContenderDoesTheWork runs the real programs through disciplines on
 // a real store, restores compared and repositories checked on the way. It
@@ -417,7 +417,7 @@ func TestEveryPromisedFigureHasALine(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"rss-full", "rss-restore", "rss-nochange", "stage-limit", "plan-3", "plan-3-cpu", "plan-3-requests", "simulate-10y"} {
+	for _, want := range []string{"rss-full", "rss-restore", "rss-nochange", "stage-limit", "plan-3", "plan-3-cpu", "plan-3-requests", "simulate-10y", "preflight-2k"} {
 		if names[want] != 1 {
 			t.Errorf("%s has %d lines, want 1", want, names[want])
 		}

@@ -28,13 +28,14 @@ type extent struct {
 	Snapshots  int `json:"snapshots"`   // before the prune
 	Keep       int `json:"keep"`        // after it
 	Schedules  int `json:"schedules"`   // in a Terraform plan
+	Backups    int `json:"backups"`     // of the schedule that is edited
 }
 
 // wholeExtent is what the bars were set for; reducedExtent fits the same
 // shapes into a few minutes.
 var (
-	wholeExtent   = extent{Rounds: 3, GoCopies: 5, DumpBytes: 500 << 20, RandBytes: 350 << 20, SmallFiles: 100_000, PruneFiles: 10_000, Snapshots: 200, Keep: 20, Schedules: 1000}
-	reducedExtent = extent{Rounds: 3, GoCopies: 1, DumpBytes: 100 << 20, RandBytes: 70 << 20, SmallFiles: 20_000, PruneFiles: 2_000, Snapshots: 200, Keep: 20, Schedules: 1000}
+	wholeExtent   = extent{Rounds: 3, GoCopies: 5, DumpBytes: 500 << 20, RandBytes: 350 << 20, SmallFiles: 100_000, PruneFiles: 10_000, Snapshots: 200, Keep: 20, Schedules: 1000, Backups: 100_000}
+	reducedExtent = extent{Rounds: 3, GoCopies: 1, DumpBytes: 100 << 20, RandBytes: 70 << 20, SmallFiles: 20_000, PruneFiles: 2_000, Snapshots: 200, Keep: 20, Schedules: 1000, Backups: 100_000}
 )
 
 // seed is the same in every run: figures of different days are about the same

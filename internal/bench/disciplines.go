@@ -104,6 +104,9 @@ func disciplines(x extent) []discipline {
 	all = append(all, discipline{name: "simulate-10y", run: simulate, bars: []bar{
 		{name: "simulate-10y", metric: wallSeconds, value: simulateBar.Seconds(), unit: "s", limit: true},
 	}})
+	all = append(all, discipline{name: fmt.Sprintf("preflight-%dk", x.Backups/1000), run: preflightHistory, bars: []bar{
+		{metric: wallSeconds, value: preflightLimit.Seconds(), unit: "s", limit: true},
+	}})
 	for i := range all {
 		for j := range all[i].bars {
 			if b := &all[i].bars[j]; b.name == "" || b.name[0] == '-' {

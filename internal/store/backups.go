@@ -69,26 +69,29 @@ func backupFilter(bf envbackup.BackupFilter) filter {
 // then b becomes what is stored. A backup that was dropped is listed again:
 // its snapshot has come back.
 func (s *Store) AddBackup(ctx context.Context, b *envbackup.Backup) error {
-	return s.Tx(ctx, func(tx *Tx) error {
-		_, err := tx.tx.ExecContext(ctx, `INSERT INTO backups (id, snapshot_id, run_id, schedule_id, schedule, environment_id, environment,
-				destination_id, destination, trigger_kind, status, nominal, started_at, completed_at, size, added, files, verified_at,
-				held, hold_reason, missing, removal_marked_at, removal_begun_at, removed_at, locked_until)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0, 0, 0, $22)
-			ON CONFLICT (destination_id, snapshot_id) DO UPDATE SET removed_at = 0, removal_marked_at = 0, removal_begun_at = 0
-				WHERE backups.removed_at <> 0`,
-			newID(prefixBackup), b.SnapshotID, b.RunID, b.ScheduleID, b.Schedule, b.EnvironmentID, b.Environment,
-			b.DestinationID, b.Destination, string(b.Trigger), string(b.Status), micros(b.Nominal), micros(b.StartedAt), micros(b.CompletedAt),
-			b.Size, b.Added, b.Files, micros(b.VerifiedAt), b.Held, b.HoldReason, doc(b.Missing), micros(b.LockedUntil))
-		if err != nil {
-			return translate(err, "add", "backup", b.SnapshotID)
-		}
-		stored, err := scanBackup(tx.tx.QueryRowContext(ctx, backupColumns+` WHERE destination_id = $1 AND snapshot_id = $2`, b.DestinationID, b.SnapshotID))
-		if err != nil {
-			return translate(err, "read", "backup", b.SnapshotID)
-		}
-		*b = stored
-		return nil
-	})
+	return s.Tx(ctx, func(tx *Tx) error { return tx.AddBackup(ctx, b) })
+}
+
+// AddBackup is Store.AddBackup within the transaction.
+func (tx *Tx) AddBackup(ctx context.Context, b *envbackup.Backup) error {
+	_, err := tx.tx.ExecContext(ctx, `INSERT INTO backups (id, snapshot_id, run_id, schedule_id, schedule, environment_id, environment,
+			destination_id, destination, trigger_kind, status, nominal, started_at, completed_at, size, added, files, verified_at,
+			held, hold_reason, missing, removal_marked_at, removal_begun_at, removed_at, locked_until)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0, 0, 0, $22)
+		ON CONFLICT (destination_id, snapshot_id) DO UPDATE SET removed_at = 0, removal_marked_at = 0, removal_begun_at = 0
+			WHERE backups.removed_at <> 0`,
+		newID(prefixBackup), b.SnapshotID, b.RunID, b.ScheduleID, b.Schedule, b.EnvironmentID, b.Environment,
+		b.DestinationID, b.Destination, string(b.Trigger), string(b.Status), micros(b.Nominal), micros(b.StartedAt), micros(b.CompletedAt),
+		b.Size, b.Added, b.Files, micros(b.VerifiedAt), b.Held, b.HoldReason, doc(b.Missing), micros(b.LockedUntil))
+	if err != nil {
+		return translate(err, "add", "backup", b.SnapshotID)
+	}
+	stored, err := scanBackup(tx.tx.QueryRowContext(ctx, backupColumns+` WHERE destination_id = $1 AND snapshot_id = $2`, b.DestinationID, b.SnapshotID))
+	if err != nil {
+		return translate(err, "read", "backup", b.SnapshotID)
+	}
+	*b = stored
+	return nil
 }
 
 // Backup returns the backup with this id, or whose snapshot id begins with
