@@ -46,8 +46,9 @@ type Store interface {
 	Backup(ctx context.Context, idOrSnapshot string) (envbackup.Backup, error)
 	Backups(ctx context.Context, filter envbackup.BackupFilter, page envbackup.Page) ([]envbackup.Backup, string, int64, error)
 	AllBackups(ctx context.Context, scheduleID, destinationID string) ([]envbackup.Backup, error)
-	// Points are AllBackups without what retention does not judge by.
-	Points(ctx context.Context, scheduleID, destinationID string) ([]retention.Point, error)
+	// Points are AllBackups without what retention does not judge by at an
+	// instant, and without those completed before since.
+	Points(ctx context.Context, scheduleID, destinationID string, since, now time.Time) ([]retention.Point, error)
 	LastGood(ctx context.Context, scheduleID string) (envbackup.Backup, error)
 
 	// Hold is CodeConflict for a backup whose removal has begun (R5).

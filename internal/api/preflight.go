@@ -132,7 +132,7 @@ func (s *server) checkPure(ctx context.Context, p proposed, c *checked) ([]envba
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for other preflights: %w", ctx.Err())
 		}
-		existing.Points = s.points(ctx, p, &failed)
+		existing.Points = s.points(ctx, p, existing.Now, &failed)
 	}
 	findings, removals := preflight.CheckEdit(proposal, &s.Limits, existing)
 	if failed != nil {
@@ -147,13 +147,19 @@ func (s *server) checkPure(ctx context.Context, p proposed, c *checked) ([]envba
 // points yields the backups that an edit may remove, one destination at a time.
 // Where the edit takes a destination away, nothing prunes there any more. A
 // failure ends it and goes into failed.
-func (s *server) points(ctx context.Context, p proposed, failed *error) iter.Seq2[string, []retention.Point] {
+func (s *server) points(ctx context.Context, p proposed, now time.Time, failed *error) iter.Seq2[string, []retention.Point] {
 	return func(yield func(string, []retention.Point) bool) {
 		for i, name := range p.old.Destinations {
 			if !slices.Contains(p.spec.Destinations, name) {
 				continue
 			}
-			points, err := s.Store.Points(ctx, p.old.ID, p.old.DestinationIDs[i])
+			var points []retention.Point
+			repository, err := s.Store.Repository(ctx, p.old.DestinationIDs[i], p.old.EnvironmentID)
+			if err == nil || envbackup.CodeOf(err) == envbackup.CodeNotFound {
+				// What is older than the repository lies where the destination was
+				// before, and is never pruned.
+				points, err = s.Store.Points(ctx, p.old.ID, p.old.DestinationIDs[i], repository.CreatedAt, now)
+			}
 			if err != nil {
 				*failed = err
 				return

@@ -230,6 +230,15 @@ func TestEditThatRemovesBackupsAtTwoDestinations(t *testing.T) {
 			t.Errorf("removals %d = %+v, want %+v", i, got, want)
 		}
 	}
+	// The repository at nas is new: what is older lies elsewhere.
+	if err := s.Store.SaveRepository(t.Context(), &envbackup.Repository{
+		DestinationID: stored.DestinationIDs[0], EnvironmentID: stored.EnvironmentID, SealedPassword: []byte("x"), CreatedAt: newest.AddDate(0, 0, -10),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if r := ask(t, s, wire.Preflight{ID: sch.ID, Schedule: spec}).Removals; r == nil || r.Count != 2 || len(r.Destinations) != 1 || r.Total != 20+11 {
+		t.Errorf("removals after nas has moved = %+v, want those at disk only", r)
+	}
 	spec.Destinations = []string{"disk"}
 	if r := ask(t, s, wire.Preflight{ID: sch.ID, Schedule: spec}).Removals; r == nil || r.Count != 2 || len(r.Destinations) != 1 || r.Destinations[0].Destination != "disk" {
 		t.Errorf("removals without nas = %+v, want those at disk only", r)

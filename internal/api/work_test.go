@@ -26,9 +26,9 @@ type countingStore struct {
 	all, points atomic.Int64
 }
 
-func (c *countingStore) Points(ctx context.Context, scheduleID, destinationID string) ([]retention.Point, error) {
+func (c *countingStore) Points(ctx context.Context, scheduleID, destinationID string, since, now time.Time) ([]retention.Point, error) {
 	c.points.Add(1)
-	return c.Store.Points(ctx, scheduleID, destinationID)
+	return c.Store.Points(ctx, scheduleID, destinationID, since, now)
 }
 
 func (c *countingStore) AllBackups(ctx context.Context, scheduleID, destinationID string) ([]envbackup.Backup, error) {

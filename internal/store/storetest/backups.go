@@ -120,20 +120,42 @@ func points(b *bench) {
 	gone := b.backup(102, nil)
 	b.ok(b.s.DropBackups(ctx, []string{gone.ID}))
 
-	all, err := b.s.AllBackups(ctx, "sch_1", "dst_1")
-	b.ok(err)
-	var want []retention.Point
-	for _, it := range retention.Plan(wholePoints(all), retention.Policy{KeepAll: true, AtLeast: 1}, time.UTC, noon).Items {
-		it.Point.ID = ""
-		want = append(want, it.Point)
+	// What decides is the same, and so are ids and completions where they do.
+	same := func(what string, now time.Time, whole bool) {
+		b.Helper()
+		all, err := b.s.AllBackups(ctx, "sch_1", "dst_1")
+		b.ok(err)
+		var want []retention.Point
+		for _, it := range retention.Plan(wholePoints(all), retention.Policy{KeepAll: true, AtLeast: 1}, time.UTC, now).Items {
+			if !whole {
+				it.Point.ID, it.Point.Completed = "", time.Time{}
+			}
+			want = append(want, it.Point)
+		}
+		got, err := b.s.Points(ctx, "sch_1", "dst_1", time.Time{}, now)
+		b.ok(err)
+		if whole {
+			retention.Sift(got, retention.Policy{KeepAll: true, AtLeast: 1}, time.UTC, now)
+		}
+		b.same(what, want, got)
+		if len(got) != n {
+			b.Errorf("%s: %d, want %d", what, len(got), n)
+		}
 	}
-	got, err := b.s.Points(ctx, "sch_1", "dst_1")
-	b.ok(err)
-	b.same("points", want, got)
-	if len(got) != 20 {
-		b.Errorf("%d points, want 20", len(got))
+	later := noon.Add(24 * time.Hour)
+	same("points", later, false)
+	same("points with some in the future", noon.Add(2*time.Hour), true)
+	for _, now := range []time.Time{later, noon.Add(2 * time.Hour)} {
+		got, err := b.s.Points(ctx, "sch_1", "dst_1", noon.Add(2*time.Minute), now)
+		b.ok(err)
+		if len(got) != 7 {
+			b.Errorf("points completed two minutes past noon or later = %d, want 7", len(got))
+		}
 	}
-	none, err := b.s.Points(ctx, "sch_x", "dst_1")
+	n++
+	b.backup(n, func(k *envbackup.Backup) { k.Size = 1 << 60 })
+	same("points with one of an impossible size", later, true)
+	none, err := b.s.Points(ctx, "sch_x", "dst_1", time.Time{}, later)
 	b.ok(err)
 	if len(none) != 0 {
 		b.Errorf("points of no schedule = %v", none)
