@@ -37,6 +37,9 @@ type Store interface {
 
 	Schedule(ctx context.Context, key string) (envbackup.Schedule, error)
 	Schedules(ctx context.Context, filter envbackup.ScheduleFilter, page envbackup.Page) ([]envbackup.Schedule, string, error)
+	// FormerSchedule is the id that a new schedule of this reference takes over,
+	// with its backups.
+	FormerSchedule(ctx context.Context, reference string) (string, error)
 	Slots(ctx context.Context, scheduleID string, page envbackup.Page) ([]envbackup.Slot, string, error)
 
 	Run(ctx context.Context, id string) (envbackup.Run, error)

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"iter"
 	"slices"
 	"time"
 
@@ -44,6 +43,7 @@ type checked struct {
 	findings       []envbackup.Finding
 	environmentID  string
 	destinationIDs []string
+	destinations   []envbackup.Destination // the same ones
 	removals       *wire.Removals
 }
 
@@ -111,64 +111,35 @@ func (s *server) check(ctx context.Context, p proposed) (checked, error) {
 }
 
 // checkPure asks the shared rules, with what is known about the schedule that
-// an edit changes.
+// an edit changes, or whose backups a new one takes over.
 func (s *server) checkPure(ctx context.Context, p proposed, c *checked) ([]envbackup.Finding, error) {
 	proposal := preflight.Of(p.spec)
-	if p.old == nil { // a new schedule has no past
-		return preflight.Check(proposal, &s.Limits, nil), nil
-	}
-	existing := preflight.Existing{Now: s.Now().UTC(), Before: p.old.Retention, Timezone: p.old.Timezone}
-	var err error
-	if existing.RunTimes, err = s.runTimes(ctx, p.old.ID); err != nil {
+	existing := preflight.Existing{Now: s.Now().UTC()}
+	h, err := s.past(ctx, p, c, &existing)
+	if err != nil {
 		return nil, err
 	}
-	// The same policy in the same zone removes nothing more than it does
-	// already, so the backups, which may be many, are not read for it.
-	var failed error
-	if !p.spec.Retention.Equal(p.old.Retention) || p.spec.Zone() != p.old.Zone() {
-		select {
-		case s.judging <- struct{}{}:
-			defer func() { <-s.judging }()
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for other preflights: %w", ctx.Err())
+	if h == nil {
+		if p.old == nil {
+			return preflight.Check(proposal, &s.Limits, nil), nil
 		}
-		existing.Points = s.points(ctx, p, existing.Now, &failed)
+		return preflight.Check(proposal, &s.Limits, &existing), nil
 	}
+	select {
+	case s.judging <- struct{}{}:
+		defer func() { <-s.judging }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for other preflights: %w", ctx.Err())
+	}
+	existing.Points = h.points(ctx, s.Store, existing.Now)
 	findings, removals := preflight.CheckEdit(proposal, &s.Limits, existing)
-	if failed != nil {
-		return nil, failed
+	if h.failed != nil {
+		return nil, h.failed
 	}
 	if removals != nil {
 		c.removals = removalsDoc(*removals)
 	}
 	return findings, nil
-}
-
-// points yields the backups that an edit may remove, one destination at a time.
-// Where the edit takes a destination away, nothing prunes there any more. A
-// failure ends it and goes into failed.
-func (s *server) points(ctx context.Context, p proposed, now time.Time, failed *error) iter.Seq2[string, []retention.Point] {
-	return func(yield func(string, []retention.Point) bool) {
-		for i, name := range p.old.Destinations {
-			if !slices.Contains(p.spec.Destinations, name) {
-				continue
-			}
-			var points []retention.Point
-			repository, err := s.Store.Repository(ctx, p.old.DestinationIDs[i], p.old.EnvironmentID)
-			if err == nil || envbackup.CodeOf(err) == envbackup.CodeNotFound {
-				// What is older than the repository lies where the destination was
-				// before, and is never pruned.
-				points, err = s.Store.Points(ctx, p.old.ID, p.old.DestinationIDs[i], repository.CreatedAt, now)
-			}
-			if err != nil {
-				*failed = err
-				return
-			}
-			if !yield(name, points) {
-				return
-			}
-		}
-	}
 }
 
 // runTimes are how long the latest runs of a schedule took.

@@ -245,6 +245,30 @@ func TestEditThatRemovesBackupsAtTwoDestinations(t *testing.T) {
 	}
 }
 
+// A schedule that is made under a name that had one takes over its backups
+// (S16), and hears which of them it would remove.
+func TestNewScheduleThatInheritsBackups(t *testing.T) {
+	t.Parallel()
+	s, sch := shop(t)
+	addBackups(t, s, sch, 20, time.Now().Add(-time.Hour).Truncate(time.Second))
+	must[struct{}](t, s, request{method: "DELETE", path: "/api/v1/schedules/" + sch.ID})
+	spec := sch.ScheduleSpec
+	spec.LintIgnore, spec.Retention.Period = []string{"recovery-key-missing"}, "17d"
+	got := ask(t, s, wire.Preflight{Schedule: spec})
+	if got.Removals == nil || got.Removals.Count != 2 || got.Removals.Total != 20 {
+		t.Errorf("removals = %+v, want 2 of 20", got.Removals)
+	}
+	if diff := cmp.Diff([]string{"warning retention: Backups of an earlier schedule would be removed"}, brief(got.Findings)); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+	spec.Name = "another"
+	if got := ask(t, s, wire.Preflight{Schedule: spec}); got.Removals != nil || len(got.Findings) != 0 {
+		t.Errorf("another name: %+v, %+v", got.Removals, got.Findings)
+	}
+	spec.Name = sch.Name
+	must[wire.Schedule](t, s, request{method: "POST", path: "/api/v1/schedules", body: wire.ScheduleInput{ScheduleSpec: spec}})
+}
+
 func TestRecoveryWarningEndsWhenAPasswordIsSetOrShown(t *testing.T) {
 	t.Parallel()
 	s, sch := shop(t)

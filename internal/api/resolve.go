@@ -43,7 +43,7 @@ func (s *server) resolveDestinations(ctx context.Context, p proposed, c *checked
 		d, err := s.Store.Destination(ctx, name)
 		switch {
 		case err == nil:
-			c.destinationIDs = append(c.destinationIDs, d.ID)
+			c.destinationIDs, c.destinations = append(c.destinationIDs, d.ID), append(c.destinations, d)
 			if !planned {
 				only = len(d.SealedRecoveryPassword) == 0
 			}

@@ -445,6 +445,21 @@ func TestRemovals(t *testing.T) {
 			}
 		})
 	}
+	inherited := func(change string, points []retention.Point) []string {
+		e := existing(at(points))
+		e.Inherited, e.Before = true, retention.Spec{KeepAll: true}
+		findings, _ := preflight.CheckEdit(preflight.Of(spec(t, change)), nil, e)
+		return lines(findings)
+	}
+	for change, want := range map[string][]string{
+		`{"retention":{"period":"90d"}}`:                                  nil,
+		`{"retention":{"period":"30d"}}`:                                  {`warning retention [retention-removes] Backups of an earlier schedule would be removed | A schedule of this name was here before, and the new one takes over its backups. It would remove 9 of 40 backups at "primary": the oldest of 2026-10-17 03:30 CEST, the newest of 2026-10-25 02:30 CET, together 9.0 GiB. The prune after the first good backup deletes them. Until they are deleted, a longer retention keeps them. Silence it with lint_ignore = ["retention-removes"].`},
+		`{"retention":{"keep_last":2},"lint_ignore":["retention-short"]}`: {`warning retention [retention-removes] Backups of an earlier schedule would be removed | A schedule of this name was here before, and the new one takes over its backups. It would remove 38 of 40 backups at "primary": the oldest of 2026-10-17 03:30 CEST, the newest of 2026-11-23 02:30 CET, together 38.0 GiB. Those include more than half of the good backups at "primary". The prune after the first good backup sets them aside for prune_grace (1d). Until they are deleted, a longer retention keeps them. Silence it with lint_ignore = ["retention-removes"].`},
+	} {
+		if diff := cmp.Diff(want, inherited(change, daily(40))); diff != "" {
+			t.Errorf("what a new schedule inherits, %s (-want +got):\n%s", change, diff)
+		}
+	}
 	_, r := preflight.CheckEdit(preflight.Of(spec(t, `{"retention":{"keep_last":2}}`)), nil, existing(map[string][]retention.Point{"nas": daily(3), "primary": daily(31)}))
 	if r == nil || r.Count != 30 || r.Total != 34 || !r.Large || r.Size != 30<<30 || !r.Newest.After(r.Oldest) ||
 		len(r.ByDestination) != 2 || r.ByDestination[0].Large || !r.ByDestination[1].Large || r.ByDestination[1].Count != 29 {

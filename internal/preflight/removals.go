@@ -21,6 +21,9 @@ type Existing struct {
 	// order in which people read them; nil for none. Each slice is the check's
 	// to sort and overwrite, and is let go before the next one is asked for.
 	Points iter.Seq2[string, []retention.Point]
+	// Inherited says that they are those of a schedule that was here before
+	// under this name, and that a new one takes over.
+	Inherited bool
 	// RunTimes are the durations of the latest runs, for the warning that runs
 	// may overlap.
 	RunTimes []time.Duration
@@ -122,6 +125,10 @@ func (c *checker) removals(e *Existing) *Removals {
 	if r.Count == 1 {
 		they, are = "it", "it is"
 	}
+	if e.Inherited {
+		c.inherits(*r, they, are)
+		return r
+	}
 	wait := fmt.Sprintf("The prune after the next good backup sets %s aside for prune_grace (%s).", they, r.Grace)
 	if r.Grace.IsZero() {
 		wait = fmt.Sprintf("prune_grace is 0, so the prune after the next good backup deletes %s.", they)
@@ -133,6 +140,18 @@ func (c *checker) removals(e *Existing) *Removals {
 	}
 	c.warn(RuleRemoves, "retention", "This change removes backups", "%s %s Until %s deleted, undoing the change keeps %s.", c.removed(*r), wait, are, they)
 	return r
+}
+
+// inherits says what a new schedule removes of the backups that it takes over.
+// Making a schedule is no edit (R4): only more than half of them would wait.
+func (c *checker) inherits(r Removals, they, are string) {
+	then := fmt.Sprintf("The prune after the first good backup deletes %s.", they)
+	if r.Large {
+		then = fmt.Sprintf("%s The prune after the first good backup sets %s aside for prune_grace (%s).", largeAt(r), they, r.Grace)
+	}
+	c.warn(RuleRemoves, "retention", "Backups of an earlier schedule would be removed",
+		"A schedule of this name was here before, and the new one takes over its backups. %s %s Until %s deleted, a longer retention keeps %s.",
+		c.removed(r), then, are, they)
 }
 
 // removed names what goes: at one destination, or at each of several.

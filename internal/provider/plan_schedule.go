@@ -84,9 +84,12 @@ func (r *scheduleResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		return
 	}
 	if id == "" {
-		if taken, ok := r.session.schedules.named(ctx, m.reference()); ok && !r.session.hasMet(taken.ID) {
-			addNameTaken(&resp.Diagnostics, "schedule", m.reference(), m.reference(), taken.Meta)
-			return
+		if taken, ok := r.session.schedules.named(ctx, m.reference()); ok {
+			if !r.session.hasMet(taken.ID) {
+				addNameTaken(&resp.Diagnostics, "schedule", m.reference(), m.reference(), taken.Meta)
+				return
+			}
+			id = taken.ID // it is made anew and takes over id and backups: an edit, to them
 		}
 	}
 	r.preflight(ctx, m, id, &resp.Diagnostics)

@@ -221,6 +221,30 @@ func addHistory(t *testing.T, d *daemontest.Daemon, newest time.Time, days map[s
 	}
 }
 
+// TestReplacedSchedule: a schedule that is made anew under its name takes its
+// backups over (S16), so its plan is that of an edit: the name is no clash, and
+// what its retention would remove is said.
+func TestReplacedSchedule(t *testing.T) {
+	needTerraform(t)
+	t.Parallel()
+	d := daemontest.Start(t)
+	dir := t.TempDir()
+	config := func(period string) string {
+		return previewConfig(d, dir, []string{"disk"}, "  run_on_create = false\n  retention = { period = \""+period+"\" } #!\n")
+	}
+	w := newWorkspace(t, config("90d"))
+	w.run(t, "apply", "-no-color", "-auto-approve")
+	addHistory(t, d, time.Now(), map[string]int{"disk": 60})
+	out := w.run(t, "plan", "-no-color", "-replace=envbackup_schedule.nightly")
+	if strings.Contains(unwrapped(out), "would remove") {
+		t.Errorf("the same retention removes backups:\n%s", out)
+	}
+	w.rewrite(t, config("40d"))
+	out = w.run(t, "plan", "-no-color", "-replace=envbackup_schedule.nightly")
+	wantText(t, out, `It would remove 19 of 60 backups at "disk"`)
+	wantAtMark(t, out, "This change removes backups")
+}
+
 // TestForbiddenPathAndUnknownWorker: what the daemon knows about an environment
 // is said at plan, at its line: a path outside the allow-list is an error, a
 // worker that nobody knows a warning, and an error at apply.

@@ -43,6 +43,14 @@ func schedule(ctx context.Context, q querier, idOrReference, lock string) (envba
 	return found, translate(err, "read", "schedule", idOrReference)
 }
 
+// FormerSchedule returns the id that a schedule made under this reference takes
+// over, with its backups (S16). CodeNotFound: it gets a new one.
+func (s *Store) FormerSchedule(ctx context.Context, reference string) (string, error) {
+	var id string
+	err := s.read.QueryRowContext(ctx, `SELECT id FROM names WHERE kind = $1 AND name = $2`, prefixSchedule, reference).Scan(&id)
+	return id, translate(err, "read", "former schedule", reference)
+}
+
 // Schedules lists schedules by environment and name.
 func (s *Store) Schedules(ctx context.Context, sf envbackup.ScheduleFilter, p envbackup.Page) ([]envbackup.Schedule, string, error) {
 	var f filter

@@ -242,6 +242,11 @@ func sameName(b *bench) {
 	if got := b.environment("shop"); got.ID != e.ID || got.Version != 1 {
 		b.Errorf("environment = %+v, want id %s", got.Meta, e.ID)
 	}
+	former, err := b.s.FormerSchedule(ctx, "shop/nightly")
+	b.ok(err)
+	b.same("former schedule", s.ID, former)
+	_, err = b.s.FormerSchedule(ctx, "shop/weekly")
+	b.code(err, envbackup.CodeNotFound)
 	if got := b.destination("s3"); got.ID != d.ID {
 		b.Errorf("destination id = %s, want %s", got.ID, d.ID)
 	}
