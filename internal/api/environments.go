@@ -158,7 +158,7 @@ func (s *server) findEnvironment(ctx context.Context, spec envbackup.Environment
 }
 
 // checkWorker returns an error for a worker that nobody knows: no daemon of that
-// name runs on this state, and no environment is pinned to it.
+// name runs on this state.
 func (s *server) checkWorker(ctx context.Context, name string) (*envbackup.Finding, error) {
 	if name == "" || name == s.Worker {
 		return nil, nil
@@ -171,13 +171,6 @@ func (s *server) checkWorker(ctx context.Context, name string) (*envbackup.Findi
 		known = append(known, s.Worker)
 	}
 	if slices.Contains(known, name) {
-		return nil, nil
-	}
-	others, _, err := s.Store.Environments(ctx, envbackup.Page{Limit: 1000})
-	if err != nil {
-		return nil, err
-	}
-	if slices.ContainsFunc(others, func(e envbackup.Environment) bool { return e.Worker == name }) {
 		return nil, nil
 	}
 	detail := fmt.Sprintf("No daemon named %q works here", name)
