@@ -284,6 +284,10 @@ func TestForbiddenPathAndUnknownWorker(t *testing.T) {
 		t.Errorf("an edit to a forbidden path is planned:\n%s", out)
 	}
 	wantAtMark(t, out, "Path is not allowed")
+
+	// Another name is another environment, not a change of this one.
+	w.rewrite(t, strings.Replace(config(good, ""), `name = "shop"`, `name = "shop-2"`, 1))
+	wantText(t, w.run(t, "plan", "-no-color"), "Plan: 1 to add, 0 to change, 1 to destroy.")
 }
 
 // TestMovedDestination: moving a destination that has backups says what becomes
