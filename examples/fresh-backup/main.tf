@@ -10,6 +10,9 @@
 #   terraform plan -out=gate.tfplan &&
 #     terraform show -json gate.tfplan | jq -e '.checks | all(.status == "pass")'
 
+# Backups are verified by the schedule's `verify`, or by hand with
+# `envbackup backups verify`.
+
 terraform {
   required_version = ">= 1.11"
   required_providers {

@@ -117,7 +117,7 @@ func TestFact2EveryAttributeCanBeRespelled(t *testing.T) {
 		}
 		return providerConfig(d.URL, fakeToken) + scheduleConfig(attributes+
 			"  retention = {\n"+nested["retention"]+"  }\n"+
-			"  verify = {\n"+nested["verify"]+"  }\n"+
+			"  verify = {\n    level = \"read\"\n"+nested["verify"]+"  }\n"+
 			"  blackout = {\n    office = { from = \"09:00\", to = \"17:00\", "+strings.TrimSpace(nested["blackout"])+" }\n  }\n")
 	}
 	steps := []resource.TestStep{{Config: config(func(string) bool { return false })}}

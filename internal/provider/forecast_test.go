@@ -2,10 +2,12 @@ package provider_test
 
 import (
 	"fmt"
+	"math/big"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
@@ -17,6 +19,9 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/daemon"
 	"github.com/envbackup/terraform-provider-envbackup/internal/daemon/daemontest"
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
+	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
+	"github.com/envbackup/terraform-provider-envbackup/internal/wire"
 )
 
 const forecastAddress = "data.envbackup_forecast.f"
@@ -106,6 +111,105 @@ func TestForecastWithoutADaemon(t *testing.T) {
 			},
 		},
 	}})
+}
+
+// TestForecastTakesOptions (S7, S8, S9, S11): blackout windows skip and defer
+// runs, a pause leaves none, and a new schedule has a backup at its creation.
+func TestForecastTakesOptions(t *testing.T) {
+	needTerraform(t)
+	t.Parallel()
+	text, number := knownvalue.StringExact, knownvalue.Int64Exact
+	with := func(more string) string { // from a Wednesday at noon on
+		return noDaemon + forecast("  cron = \"0 * * * *\"\n  retention = { keep_all = true }\n  from = \"2026-11-25T12:00:00Z\"\n"+more)
+	}
+	points := func(day, month int64) []statecheck.StateCheck {
+		return []statecheck.StateCheck{says(number(day), "restore_points", "day", "backups"), says(number(month), "restore_points", "month", "backups")}
+	}
+	resource.UnitTest(t, resource.TestCase{ProtoV6ProviderFactories: factories, Steps: []resource.TestStep{
+		{Config: with(""), ConfigStateChecks: append(points(25, 721), says(text("24h"), "restore_points", "day", "oldest_age"))},
+		{Config: with("  run_on_create = false"), ConfigStateChecks: append(points(24, 720), says(text("23h"), "restore_points", "day", "oldest_age"))},
+		{
+			Config: with("  run_on_create = false\n  blackout = { lunch = { days = \"MON-FRI\", from = \"12:30\", to = \"14:15\" } }"),
+			ConfigStateChecks: append(points(23, 720-22), // 22 working days in those 30
+				says(text("2026-11-25T14:15:00Z"), "next_runs", 0, "at"), says(text("2026-11-25T14:00:00Z"), "next_runs", 0, "nominal_at"),
+				says(text("2026-11-25T15:00:00Z"), "next_runs", 1, "at")),
+		},
+		{
+			Config: with("  run_on_create = false\n  blackout = { wednesdays = { days = \"WED\", from = \"00:00\", to = \"24:00\", action = \"skip\" } }"),
+			ConfigStateChecks: append(points(13, 720-11-4*24),
+				says(text("2026-11-26T00:00:00Z"), "next_runs", 0, "at"), says(knownvalue.Float64Exact(24.*6/7), "runs_per_day")),
+		},
+		{
+			Config: with("  paused = true"),
+			ConfigStateChecks: append(points(0, 0), says(knownvalue.ListSizeExact(0), "next_runs"), says(knownvalue.Float64Exact(0), "runs_per_day"),
+				says(knownvalue.Null(), "restore_points", "day", "oldest_age"), says(knownvalue.Bool(true), "valid")),
+		},
+	}})
+}
+
+// TestForecastIsTheDaemons: what the data source says of an existing schedule is
+// what POST /schedules/preflight answers, its share of the jitter included.
+func TestForecastIsTheDaemons(t *testing.T) {
+	t.Parallel()
+	d, w := daemontest.Start(t), wire6(t)
+	backUpShop(t, d)
+	wantSaid(t, w.configure(t, d.Endpoint, d.Token, nil))
+	spec := envbackup.ScheduleSpec{
+		Name: "nightly", Environment: "shop", Destinations: []string{"local"}, Cron: "0 0 1 1 *", Timezone: "Europe/Berlin", Jitter: "8h",
+		Retention: retention.Spec{Period: "3y"},
+	}
+	schedule, err := d.Client.Schedule(t.Context(), "shop/nightly")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := d.Client.Preflight(t.Context(), wire.Preflight{ID: schedule.ID, Schedule: spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	typ := w.schemas.DataSourceSchemas["envbackup_forecast"].ValueType()
+	keep := object(t, typ.(tftypes.Object).AttributeTypes["retention"], map[string]tftypes.Value{"period": text("3y")})
+	resp, err := w.ReadDataSource(t.Context(), &tfprotov6.ReadDataSourceRequest{TypeName: "envbackup_forecast", Config: dynamic(t, object(t, typ, map[string]tftypes.Value{
+		"schedule": text("shop/nightly"), "cron": text(spec.Cron), "timezone": text(spec.Timezone), "jitter": text(spec.Jitter), "retention": keep,
+	}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSaid(t, resp.Diagnostics)
+	state, err := resp.State.Unmarshal(typ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said struct {
+		runs   []tftypes.Value
+		first  map[string]tftypes.Value
+		points map[string]tftypes.Value
+		values map[string]tftypes.Value
+	}
+	mustAs(t, state, &said.values)
+	mustAs(t, said.values["next_runs"], &said.runs)
+	mustAs(t, said.runs[0], &said.first)
+	mustAs(t, said.values["restore_points"], &said.points)
+	var at, nominal, gap string
+	mustAs(t, said.first["at"], &at)
+	mustAs(t, said.first["nominal_at"], &nominal)
+	mustAs(t, said.values["worst_case_gap"], &gap)
+	if len(said.runs) != len(answer.NextRuns) || at != answer.NextRuns[0].Format(time.RFC3339) || at == nominal || !strings.HasSuffix(nominal, "-01-01T00:00:00+01:00") {
+		t.Errorf("the data source says %s for %s, the daemon %v", at, nominal, answer.NextRuns)
+	}
+	if gap != answer.Forecast.WorstCaseGap {
+		t.Errorf("the data source says a gap of %s, the daemon %s", gap, answer.Forecast.WorstCaseGap)
+	}
+	for name, want := range map[string]wire.RestorePoints{
+		"day": answer.Outlook.Day, "month": answer.Outlook.Month, "year": answer.Outlook.Year, "steady": answer.Outlook.Steady,
+	} {
+		var points map[string]tftypes.Value
+		mustAs(t, said.points[name], &points)
+		var backups big.Float
+		mustAs(t, points["backups"], &backups)
+		if got, _ := backups.Int64(); got != want.Backups {
+			t.Errorf("%s: the data source says %d backups, the daemon %d", name, got, want.Backups)
+		}
+	}
 }
 
 // TestForecastRefuses: what the forecast itself is asked wrongly is an error at

@@ -59,33 +59,34 @@ func TestFreshBackupExample(t *testing.T) {
 	first := backUpShop(t, d)
 	gate("a backup that nobody verified", false)
 
-	inStore := func(do func(*store.Store) error) {
-		t.Helper()
-		d.Stop(t)
-		st, err := store.Open(t.Context(), filepath.Join(dir, "state.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := do(st); err != nil {
-			t.Fatal(err)
-		}
-		if err := st.Close(); err != nil {
-			t.Fatal(err)
-		}
-		d = daemontest.Start(t, daemontest.InDir(dir))
+	// Verified, but of three days ago: no daemon makes that on demand, so it is
+	// put into the store while none runs.
+	d.Stop(t)
+	st, err := store.Open(t.Context(), filepath.Join(dir, "state.db"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	inStore(func(st *store.Store) error { // verified, but of three days ago
-		b, err := st.Backup(t.Context(), first.ID)
-		if err != nil {
-			return err
-		}
-		old := b
-		old.SnapshotID, old.Nominal, old.VerifiedAt = strings.Repeat("0a", 32), b.Nominal.Add(-72*time.Hour), time.Now()
-		return st.AddBackup(t.Context(), &old)
-	})
+	old, err := st.Backup(t.Context(), first.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.SnapshotID, old.Nominal, old.VerifiedAt = strings.Repeat("0a", 32), old.Nominal.Add(-72*time.Hour), time.Now()
+	if err := st.AddBackup(t.Context(), &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = daemontest.Start(t, daemontest.InDir(dir))
 	gate("an old verified backup", false)
 
-	inStore(func(st *store.Store) error { return st.MarkVerified(t.Context(), first.ID, time.Now()) })
+	asked, err := d.Client.VerifyBackup(t.Context(), first.ID, envbackup.VerifyRead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := d.Client.WatchVerification(t.Context(), asked.ID, nil); err != nil || done.State != envbackup.RunSucceeded {
+		t.Fatalf("the verification is %s (%v)", done.State, err)
+	}
 	gate("a fresh verified backup", true)
 }
 

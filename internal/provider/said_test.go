@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/daemon"
 	"github.com/envbackup/terraform-provider-envbackup/internal/daemon/daemontest"
@@ -232,6 +235,15 @@ var offlineErrors = map[string]proposal{
 	"max_rpo and blackout": {"max_rpo = \"26h\"\nblackout = {\n  weekend = { days = \"SAT,SUN\", from = \"00:00\", to = \"24:00\", action = \"skip\" }\n}", []string{
 		"error `max_rpo = \"26h\"`: Schedule cannot meet max_rpo | The longest time between two runs of \"30 2 * * *\" in Europe/Berlin with its blackout windows is 73h (for example Fri 2000-10-27 02:30 to Mon 02:30, when the clock is set back), and max_rpo is 26h. Run it more often, or set max_rpo to at least 73h.",
 	}},
+	"blackout of every run": {"blackout = {\n  night = { from = \"02:00\", to = \"04:00\", action = \"skip\" }\n}", []string{
+		"error `blackout = {`: Blackout leaves no run | Every run of \"30 2 * * *\" in Europe/Berlin falls into a blackout window that skips it or never ends, so no backup would ever be taken. Move the runs or the windows apart, or let one of the windows defer runs to its end.",
+	}},
+	"blackout with jitter": {"jitter = \"30m\"\nblackout = {\n  night = { from = \"02:45\", to = \"04:00\", action = \"skip\" }\n}", []string{
+		"error `blackout = {`: Blackout can leave no run | jitter = \"30m\" can move every run of \"30 2 * * *\" in Europe/Berlin into a blackout window that skips it, so that no backup would ever be taken. Move the runs or the windows apart, or let one of the windows defer runs to its end.",
+	}},
+	"blackout without an end": {"blackout = {\n  always = { from = \"00:00\", to = \"24:00\" }\n}", []string{
+		"error `blackout = {`: Blackout leaves no run | Every run of \"30 2 * * *\" in Europe/Berlin falls into a blackout window that skips it or never ends, so no backup would ever be taken. Move the runs or the windows apart, or let one of the windows defer runs to its end.",
+	}},
 	"max_rpo and jitter": {"max_rpo = \"25h\"\njitter = \"1h\"", []string{
 		"error `max_rpo = \"25h\"`: Schedule cannot meet max_rpo | The longest time between two runs of \"30 2 * * *\" in Europe/Berlin is 26h (for example Sun 2000-10-29 02:30 to Mon 02:30, when the clock is set back; jitter adds up to 1h), and max_rpo is 25h. Run it more often, or set max_rpo to at least 26h.",
 	}},
@@ -264,6 +276,12 @@ var offlineErrors = map[string]proposal{
 	}},
 	"a wrong name": {`environment = "Shop Staging"`, []string{
 		"error `environment = \"Shop Staging\"`: Invalid name | \"Shop Staging\" is not a valid name: use 1 to 63 lower-case letters, digits, dots, underscores and hyphens, beginning with a letter or a digit.",
+	}},
+	"a verification of no level": {"verify = {\n  level = \"deep\"\n  every = \"7d\"\n}", []string{
+		"error `level = \"deep\"`: Unknown value | verify.level = \"deep\" is not one of \"read\" or \"restore\".",
+	}},
+	"a verification without a unit": {"verify = {\n  level = \"read\"\n  every = \"7\"\n}", []string{
+		"error `every = \"7\"`: Invalid duration | verify.every = \"7\": the unit is missing. Write e.g. 7d; units are m (minutes), h, d, w, mo (months) or y.",
 	}},
 	"too many retries": {`retries = 101`, []string{
 		"error `retries = 101`: Invalid number of retries | retries = 101 is not between 0 and 100.",
@@ -413,4 +431,37 @@ func errorsOf(said []diagnostic) []string {
 // about returns what is said about one resource.
 func about(said []diagnostic, address string) []diagnostic {
 	return slices.DeleteFunc(slices.Clone(said), func(d diagnostic) bool { return d.Address != address })
+}
+
+// TestForecastSaysWhatThePlanSays: the findings of envbackup_forecast are those
+// of the plan of such a schedule, word by word.
+func TestForecastSaysWhatThePlanSays(t *testing.T) {
+	needTerraform(t)
+	t.Parallel()
+	config, outputs, want := noDaemon, "", map[string]knownvalue.Check{}
+	for group, rows := range map[string]map[string]proposal{"e": offlineErrors, "w": offlineWarnings} {
+		for i, name := range slices.Sorted(maps.Keys(rows)) {
+			row := rows[name]
+			if strings.Contains(row.attributes, "retries") || strings.Contains(row.attributes, "verify") || name == "C6 empty" {
+				continue // no attribute of a forecast; an error of the data source itself
+			}
+			label, shown := fmt.Sprintf("%s%02d", group, i), ""
+			if group == "e" { // an error ends the plan before its warnings are said
+				shown = ` if f.severity == "error"`
+			}
+			config += fmt.Sprintf("data \"envbackup_forecast\" %q {\n%s}\n", label, nightly(row.attributes))
+			outputs += fmt.Sprintf("    %q = join(\"\\n\", [for f in data.envbackup_forecast.%s.findings : \"${f.severity}: ${f.summary} | ${f.detail}\"%s])\n", name, label, shown)
+			var texts []string
+			for _, said := range row.want {
+				severity, rest, _ := strings.Cut(said, " `")
+				_, text, _ := strings.Cut(rest, "`: ")
+				texts = append(texts, severity+": "+text)
+			}
+			want[name] = knownvalue.StringExact(strings.Join(texts, "\n"))
+		}
+	}
+	resource.UnitTest(t, resource.TestCase{ProtoV6ProviderFactories: factories, Steps: []resource.TestStep{{
+		Config:            config + "output \"said\" {\n  value = {\n" + outputs + "  }\n}\n",
+		ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownOutputValue("said", knownvalue.ObjectExact(want))},
+	}}})
 }

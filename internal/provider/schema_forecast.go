@@ -81,17 +81,19 @@ func (d *forecastDataSource) Schema(ctx context.Context, _ datasource.SchemaRequ
 		},
 		"runs_per_day": schema.Float64Attribute{Computed: true, MarkdownDescription: "How many runs a day there are on average, over the 28 days after `from`."},
 		"next_runs": schema.ListNestedAttribute{
-			Computed: true, MarkdownDescription: "The next runs after `from`, in the schedule's time zone; empty while something is not valid.",
+			Computed: true,
+			MarkdownDescription: "The next runs after `from`, in the schedule's time zone, without those that a blackout window skips. " +
+				"Empty while the proposal is paused or something is not valid.",
 			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 				"at":         computedText("When the run starts, as RFC 3339."),
-				"nominal_at": computedText("The instant that `cron` selects. It differs from `at` when a blackout window defers the run, and by the share of the jitter when `schedule` names one."),
+				"nominal_at": computedText("The instant that `cron` selects. It differs from `at` when a blackout window defers the run, and by the jitter of an existing `schedule`."),
 			}},
 		},
 		"restore_points": schema.SingleNestedAttribute{
 			Computed: true,
-			MarkdownDescription: "What could be restored at each destination after a while, if every run succeeds; null while something is not valid. " +
-				"It counts the backups of this schedule alone, with the one that a new schedule takes at once, and lets each prune follow its run: " +
-				"manual and held backups, and the `prune_grace` in which removals wait after an edit, come on top.",
+			MarkdownDescription: "What could be restored at each destination after a while, if every run succeeds: of the proposal alone, without backups that exist already. " +
+				"A new schedule has one from its creation on, unless `run_on_create = false`. Each prune follows its run: " +
+				"manual and held backups, and the `prune_grace` in which removals wait after an edit, come on top. Null while something is not valid.",
 			Attributes: map[string]schema.Attribute{
 				"day":    restorePoints("A day after `from`."),
 				"month":  restorePoints("30 days after `from`."),

@@ -5,8 +5,8 @@ data "envbackup_backups" "recent" {
   limit       = 1
 }
 
-# Warns in each plan and apply, and is recorded in the state, when there is no
-# fresh backup.
+# Warns in each plan and apply when there is no fresh backup. The guide "What a
+# plan checks" shows how a pipeline fails on it.
 check "fresh_backup" {
   assert {
     condition     = data.envbackup_backups.recent.total > 0
