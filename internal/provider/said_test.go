@@ -375,6 +375,8 @@ func TestUnknownValuesAtApply(t *testing.T) {
 		{`on_destroy = %s`, `"purge"`},
 		{`environment = %s`, `"No Name"`},
 		{`destinations = [%s]`, `"No Name"`},
+		{`verify = { level = %s, every = "7d" }`, `"deep"`},
+		{`verify = { level = "read", every = %s }`, `"7"`},
 	}
 	config := func(value func(i int) string) string {
 		text := "terraform {\n  required_providers {\n    envbackup = { source = \"envbackup/envbackup\" }\n  }\n}\n" + providerConfig(d.Endpoint, d.Token)
@@ -414,6 +416,43 @@ func TestUnknownValuesAtApply(t *testing.T) {
 	}
 	if page, err := d.Client.Schedules(t.Context(), wire.SchedulesQuery{}); err != nil || len(page.Items) != 0 {
 		t.Errorf("%d schedules were made (%v), want none", len(page.Items), err)
+	}
+}
+
+// TestUnknownNamesAtApply (SEMANTICS section 4): a name that the daemon does not
+// know is a warning at plan, because it may exist by then, and an error at
+// apply, at its line and before anything is made.
+func TestUnknownNamesAtApply(t *testing.T) {
+	t.Parallel()
+	d := daemontest.Start(t)
+	backUpShop(t, d)
+	w := newWorkspace(t, providerConfig(d.Endpoint, d.Token)+
+		"resource \"envbackup_schedule\" \"a\" {\n  name = \"a\"\n"+nightly(`environment = "shpo"`+"\n"+`destinations = ["local"]`+"\nlint_ignore = [\"recovery-key-missing\"]")+"}\n"+
+		"resource \"envbackup_schedule\" \"b\" {\n  name = \"b\"\n"+nightly(`destinations = ["locale"]`)+"}\n")
+	want := map[string][]string{
+		"envbackup_schedule.a": {"error `environment = \"shpo\"`: Environment does not exist | " +
+			"The daemon does not know \"shpo\". Did you mean \"shop\"? It knows \"shop\". To create it in the same apply, refer to it: envbackup_environment.NAME.name."},
+		"envbackup_schedule.b": {"error `destinations = [\"locale\"]`: Destination does not exist | " +
+			"The daemon does not know \"locale\". Did you mean \"local\"? It knows \"local\". To create it in the same apply, refer to it: envbackup_destination.NAME.name."},
+	}
+	atPlan := map[string][]string{}
+	for address, texts := range want {
+		for _, text := range texts {
+			atPlan[address] = append(atPlan[address], strings.Replace(text, "error", "warning", 1)+" Silence it with lint_ignore = [\"not-found\"].")
+		}
+	}
+	if diff := cmp.Diff(atPlan, w.diagnosticsByAddress(t, "plan")); diff != "" {
+		t.Errorf("the plan says (-want +got):\n%s", diff)
+	}
+	applied := w.diagnosticsByAddress(t, "apply", "-auto-approve")
+	for address, texts := range applied {
+		applied[address] = slices.DeleteFunc(texts, func(text string) bool { return strings.HasPrefix(text, "warning") })
+	}
+	if diff := cmp.Diff(want, applied); diff != "" {
+		t.Errorf("apply says (-want +got):\n%s", diff)
+	}
+	if page, err := d.Client.Schedules(t.Context(), wire.SchedulesQuery{}); err != nil || len(page.Items) != 1 {
+		t.Errorf("%d schedules (%v), want the one that was there", len(page.Items), err)
 	}
 }
 
