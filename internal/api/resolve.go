@@ -164,9 +164,12 @@ func (c *checked) unknown(p proposed, path, summary string, names, known []strin
 	case len(known) <= 10:
 		detail += fmt.Sprintf(" It knows %s.", quoted(known, ", "))
 	}
-	it := "it"
+	it, exists := "it", "it exists"
 	if len(names) > 1 {
-		it = "them"
+		it, exists = "them", "they exist"
+	}
+	if p.plan {
+		detail += fmt.Sprintf(" Apply fails unless %s by then.", exists)
 	}
 	detail += fmt.Sprintf(" To create %s in the same apply, refer to %s: %s.", it, it, reference)
 	if p.plan {

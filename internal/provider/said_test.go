@@ -343,10 +343,10 @@ var daemonFindings = map[string]proposal{
 		"error `keep_all = true`: Retention is longer than allowed | keep_all keeps backups without end, and 10y is the longest that this daemon allows. Write for example period = \"10y\", or ask the operator to raise limits.max_retention.",
 	}},
 	"an unknown environment": {`environment = "shpo"`, []string{
-		"warning `environment = \"shpo\"`: Environment does not exist | The daemon does not know \"shpo\". Did you mean \"shop\"? It knows \"shop\". To create it in the same apply, refer to it: envbackup_environment.NAME.name. Silence it with lint_ignore = [\"not-found\"].",
+		"warning `environment = \"shpo\"`: Environment does not exist | The daemon does not know \"shpo\". Did you mean \"shop\"? It knows \"shop\". Apply fails unless it exists by then. To create it in the same apply, refer to it: envbackup_environment.NAME.name. Silence it with lint_ignore = [\"not-found\"].",
 	}},
 	"an unknown destination": {`destinations = ["disk", "dsik"]`, []string{
-		"warning `destinations = [\"disk\", \"dsik\"]`: Destination does not exist | The daemon does not know \"dsik\". Did you mean \"disk\"? It knows \"disk\", \"local\". To create it in the same apply, refer to it: envbackup_destination.NAME.name. Silence it with lint_ignore = [\"not-found\"].",
+		"warning `destinations = [\"disk\", \"dsik\"]`: Destination does not exist | The daemon does not know \"dsik\". Did you mean \"disk\"? It knows \"disk\", \"local\". Apply fails unless it exists by then. To create it in the same apply, refer to it: envbackup_destination.NAME.name. Silence it with lint_ignore = [\"not-found\"].",
 	}},
 	"nobody else can open it": {`destinations = ["local"]`, []string{
 		"warning `destinations = [\"local\"]`: Only this daemon can open the backups | The destination has no recovery password, and the password of the repository there was never shown: if this daemon's host is lost, so are the backups. Set recovery_password_wo on the destination, or keep what this prints after the first run: envbackup key show --environment shop --destination local. Silence it with lint_ignore = [\"recovery-key-missing\"].",
@@ -438,7 +438,7 @@ func TestUnknownNamesAtApply(t *testing.T) {
 	atPlan := map[string][]string{}
 	for address, texts := range want {
 		for _, text := range texts {
-			atPlan[address] = append(atPlan[address], strings.Replace(text, "error", "warning", 1)+" Silence it with lint_ignore = [\"not-found\"].")
+			atPlan[address] = append(atPlan[address], strings.NewReplacer("error `", "warning `", " To create", " Apply fails unless it exists by then. To create").Replace(text)+" Silence it with lint_ignore = [\"not-found\"].")
 		}
 	}
 	if diff := cmp.Diff(atPlan, w.diagnosticsByAddress(t, "plan")); diff != "" {
