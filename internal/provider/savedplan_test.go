@@ -22,6 +22,8 @@ func TestFact1PlansDoNotAge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := wire6(t)
+		// Configured, as in a plan, and with nobody to ask.
+		wantSaid(t, w.configure(t, "http://127.0.0.1:1", fakeToken, map[string]tftypes.Value{"plan_checks": text("skip")}))
 		requests := map[string]*tfprotov6.PlanResourceChangeRequest{}
 		given := map[string]map[string]tftypes.Value{
 			"the least":      {},
@@ -36,6 +38,14 @@ func TestFact1PlansDoNotAge(t *testing.T) {
 			requests["a creation: "+name] = &tfprotov6.PlanResourceChangeRequest{
 				TypeName: "envbackup_schedule", Config: dynamic(t, config), ProposedNewState: dynamic(t, config),
 				PriorState: dynamic(t, tftypes.NewValue(w.typeOf("envbackup_schedule"), nil)),
+			}
+			// No change: the state is what that creation plans, with an id.
+			made, diags := w.plan(t, "envbackup_schedule", nil, config)
+			wantSaid(t, diags)
+			made["id"] = text("sch_1")
+			state := tftypes.NewValue(w.typeOf("envbackup_schedule"), made)
+			requests["no change: "+name] = &tfprotov6.PlanResourceChangeRequest{
+				TypeName: "envbackup_schedule", Config: dynamic(t, config), ProposedNewState: dynamic(t, state), PriorState: dynamic(t, state),
 			}
 			// An edit: the state is another schedule's, with an id and stale words.
 			prior := w.schedule(t, map[string]tftypes.Value{"id": text("sch_1"), "summary": text("every hour"), "worst_case_gap": text("1h"), "max_backups": number(7)})
@@ -57,6 +67,9 @@ func TestFact1PlansDoNotAge(t *testing.T) {
 		for name, request := range requests {
 			if first[name] = plan(request); len(first[name]) < 100 {
 				t.Fatalf("%s: a plan of %d bytes", name, len(first[name]))
+			}
+			if strings.HasPrefix(name, "no change") && !bytes.Equal(first[name], request.PriorState.MsgPack) {
+				t.Errorf("%s: the plan changes the state:\n%q\n%q", name, request.PriorState.MsgPack, first[name])
 			}
 		}
 		// The clock of this test starts at midnight of 2000-01-01 UTC.
