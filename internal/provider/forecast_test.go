@@ -307,6 +307,47 @@ func TestForecastOfAnEdit(t *testing.T) {
 	}
 }
 
+// TestForecastOfRemovals: the forecast of an edit says which existing backups it
+// would remove, and is not valid until that is acknowledged.
+func TestForecastOfRemovals(t *testing.T) {
+	needTerraform(t)
+	t.Parallel()
+	s, now := history(t)
+	sch, err := s.Store.Schedule(t.Context(), "blog/weekly")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for day := range 31 {
+		at := now.AddDate(0, 0, -day)
+		b := envbackup.Backup{
+			SnapshotID: fmt.Sprintf("%064x", day+1), ScheduleID: sch.ID, Schedule: sch.Name, EnvironmentID: sch.EnvironmentID, Environment: sch.Environment,
+			DestinationID: sch.DestinationIDs[0], Destination: "disk", Trigger: envbackup.TriggerSchedule, Status: envbackup.BackupComplete,
+			Nominal: at, StartedAt: at, CompletedAt: at, Size: 1 << 30,
+		}
+		if err := s.Store.AddBackup(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit := func(more string) string {
+		return providerConfig(s.URL, s.Viewer) + forecast("  schedule = \"blog/weekly\"\n  cron = \"@daily\"\n  retention = { keep_last = 2 }\n  lint_ignore = [\"retention-short\"]\n"+more)
+	}
+	finding := func(severity, summary string) []statecheck.StateCheck {
+		return []statecheck.StateCheck{
+			says(knownvalue.Bool(severity == "warning"), "valid"),
+			says(knownvalue.ListSizeExact(1), "findings"),
+			says(knownvalue.StringExact(severity), "findings", 0, "severity"),
+			says(knownvalue.StringExact("retention"), "findings", 0, "path"),
+			says(knownvalue.StringRegexp(regexp.MustCompile(summary)), "findings", 0, "summary"),
+			says(knownvalue.StringRegexp(regexp.MustCompile("29 of 31 backups")), "findings", 0, "detail"),
+		}
+	}
+	resource.UnitTest(t, resource.TestCase{ProtoV6ProviderFactories: factories, Steps: []resource.TestStep{
+		{Config: edit(""), ConfigStateChecks: finding("error", "many backups")},
+		{Config: edit("  acknowledge_removal = 28"), ConfigStateChecks: finding("error", "many backups")},
+		{Config: edit("  acknowledge_removal = 29"), ConfigStateChecks: finding("warning", "This change removes backups")},
+	}})
+}
+
 // TestForecastWithoutAnswer: a daemon that does not answer is one warning,
 // however many forecasts there are; unless nobody wanted to ask it.
 func TestForecastWithoutAnswer(t *testing.T) {
