@@ -125,7 +125,8 @@ func (s *session) sayAbsence(diags *diag.Diagnostics, severity diag.Severity) {
 		}
 		s.saidWarning = true
 		diags.AddWarning(summary, fmt.Sprintf("%s\n\nThis plan was checked without it: cron, time zone and retention are checked; "+
-			"free names, limits, destinations and existing backups are not. Apply needs the daemon.\n\n%s", sentence(reason), start))
+			"free names, limits, destinations and existing backups are not. Whatever is to be made or changed needs the daemon.\n\n%s "+
+			"Where there is none to ask, as for forecasts alone, write plan_checks = \"skip\" in the provider block.", sentence(reason), start))
 		return
 	}
 	if s.saidError {
