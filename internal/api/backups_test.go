@@ -322,7 +322,7 @@ func TestNextRunIsOneThatStarts(t *testing.T) {
 		return got
 	}
 	// The schedule runs every hour; the next two fall into the window.
-	hour := func(n int) string { return now.Add(time.Duration(n) * time.Hour).Format("15") + ":00" }
+	hour := func(n int) string { return now.Add(time.Duration(n)*time.Hour).Format("15") + ":00" }
 	in := schedule("hourly", "shop", "disk")
 	in.Cron, in.Timezone, in.Jitter = "0 * * * *", "UTC", "20m"
 	next := func(name, action string) time.Duration {

@@ -93,4 +93,3 @@ resource "envbackup_schedule" "nightly" {
 }
 
 // unwrapped joins what Terraform broke into lines.
-func unwrapped(out string) string { return strings.Join(strings.Fields(out), " ") }

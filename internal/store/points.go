@@ -21,11 +21,11 @@ var (
 
 // pointWord is one number for all of a backup but its instants: the trigger,
 // then the status, then whether it is verified, then whether it is held, then
-// the size. What does not fit is -1. SQLite finds it ready in the index
-// backups_points, where it is written in the same words: to hand over a column
-// costs it more than to read one.
+// the size. What does not fit is -1, and so is what the object store locks.
+// SQLite finds it ready in the index backups_points, where it is written in the
+// same words: to hand over a column costs it more than to read one.
 const (
-	pointWord = `CASE WHEN size BETWEEN 0 AND 1125899906842623 THEN size * 4096
+	pointWord = `CASE WHEN locked_until = 0 AND size BETWEEN 0 AND 1125899906842623 THEN size * 4096
     + CASE trigger_kind WHEN 'schedule' THEN 0 WHEN 'catch_up' THEN 1 WHEN 'create' THEN 2 WHEN 'manual' THEN 3 WHEN 'safety' THEN 4 ELSE 15 END
     + CASE status WHEN 'complete' THEN 0 WHEN 'partial' THEN 16 WHEN 'suspect' THEN 32 WHEN 'damaged' THEN 48 ELSE 240 END
     + CASE WHEN verified_at <> 0 THEN 256 ELSE 0 END + CASE WHEN held THEN 512 ELSE 0 END ELSE -1 END`

@@ -152,6 +152,12 @@ func points(b *bench) {
 			b.Errorf("points completed two minutes past noon or later = %d, want 7", len(got))
 		}
 	}
+	all, err := b.s.AllBackups(ctx, "sch_1", "dst_1")
+	b.ok(err)
+	b.ok(b.s.SetLocks(ctx, map[string]time.Time{all[0].ID: later.Add(time.Hour)}))
+	same("points with one that the store locks", later, true)
+	b.ok(b.s.SetLocks(ctx, map[string]time.Time{all[0].ID: {}}))
+	same("points with none that the store locks any more", later, false)
 	n++
 	b.backup(n, func(k *envbackup.Backup) { k.Size = 1 << 60 })
 	same("points with one of an impossible size", later, true)
@@ -267,7 +273,7 @@ func kept(b *bench) {
 		b.Errorf("a snapshot that came back is not listed: %v", err)
 	}
 
-	other := b.backup(2, func(k *envbackup.Backup) { k.ScheduleID = "sch_2" })
+	other := b.backup(2, func(k *envbackup.Backup) { k.ScheduleID, k.CompletedAt = "sch_2", noon.Add(2*time.Hour) })
 	going := b.backup(3, nil)
 	b.ok(b.s.MarkRemoval(ctx, []string{going.ID}, noon))
 	b.ok(b.s.BeginRemoval(ctx, going.ID, noon))
