@@ -110,9 +110,13 @@ func (d *differ) config(t *testing.T) map[string]tftypes.Value {
 		"manual_period": d.duration("30d", "720h"), "prune_grace": d.duration("24h", "2d"), "keep_all": d.maybe(flag(false)),
 	}
 	all["retention"] = few(d, object(t, retained, keep), unknown(retained), null(retained))
+	verify := d.object.AttributeTypes["verify"]
+	all["verify"] = d.maybe(few(d, object(t, verify, map[string]tftypes.Value{
+		"level": d.maybe(few(d, text(one(d, "read", "restore")), text("look"))), "every": d.duration("7d", "1w"), "max_duration": d.duration("6h"),
+	}), unknown(verify)))
 	if d.IntN(4) == 0 {
 		window := object(t, blackout.ElementType, map[string]tftypes.Value{
-			"days": d.maybe(text("1-5")), "from": few(d, text("09:00"), text("9:00"), null(str), unknown(str)), "to": text("17:00"),
+			"days": d.maybe(text(one(d, "1-5", "mon-fri"))), "from": few(d, text("09:00"), text("9:00"), null(str), unknown(str)), "to": text("17:00"),
 			"action": d.maybe(text(one(d, "defer", "skip"))),
 		})
 		all["blackout"] = few(d, tftypes.NewValue(blackout, map[string]tftypes.Value{"office": window}),
@@ -235,10 +239,13 @@ func (d *differ) stored(id string) wire.Schedule {
 			DeletionProtection: one(d, false, true), Paused: one(d, false, true), LintIgnore: one(d, nil, []string{"cron-day-or"}),
 			Retention: retention.Spec{KeepDaily: &daily, Period: one(d, "", "30d", "720h"), PruneGrace: one(d, "", "24h", "1d"), KeepAll: one(d, false, false, false, true)},
 		},
-		Health: few(d, "ok", "late", "new"),
+		Health: few(d, "ok", "late", "new", "failed", "damaged"),
 	}
 	if d.IntN(3) == 0 {
-		s.Blackout = map[string]envbackup.Blackout{"office": {Days: one(d, "", "1-5"), From: "09:00", To: "17:00", Action: one(d, "", "defer", "skip")}}
+		s.Verify = &envbackup.VerifySpec{Level: one(d, "", "read", "restore"), Every: one(d, "", "7d", "1w")}
+	}
+	if d.IntN(3) == 0 {
+		s.Blackout = map[string]envbackup.Blackout{"office": {Days: one(d, "", "1-5", "mon-fri"), From: "09:00", To: "17:00", Action: one(d, "", "defer", "skip")}}
 	}
 	return s
 }
@@ -313,7 +320,8 @@ func TestQuickRefreshAndPlan(t *testing.T) {
 		}
 		again, quick := d.readBoth(t, resp.NewState, resp.Private, identity)
 		// Private state of which nothing is known stays, and is not answered for.
-		if want := d.daemon.schedules[id].Health != "late" && private != `{"more":"MQ=="}`; quick != want {
+		health := d.daemon.schedules[id].Health
+		if want := (health == "ok" || health == "new") && private != `{"more":"MQ=="}`; quick != want {
 			t.Fatalf("a schedule whose state is the daemon's is answered quickly: %t, want %t", quick, want)
 		}
 		state, err := again.NewState.Unmarshal(d.object)

@@ -231,18 +231,24 @@ func sameOrRespelled(ctx context.Context, before, now attr.Value) bool {
 		return same && len(diags) == 0
 	case basetypes.ObjectValue:
 		other, ok := before.(basetypes.ObjectValue)
-		if !ok || !present(now) || !present(other) {
-			return false
-		}
-		old := other.Attributes()
-		for name, value := range now.Attributes() {
-			if prior, ok := old[name]; !ok || !sameOrRespelled(ctx, prior, value) {
-				return false
-			}
-		}
-		return true
+		return ok && present(now) && present(other) && sameAttributes(ctx, other.Attributes(), now.Attributes())
+	case basetypes.MapValue:
+		other, ok := before.(basetypes.MapValue)
+		return ok && present(now) && present(other) && sameAttributes(ctx, other.Elements(), now.Elements())
 	}
 	return false
+}
+
+func sameAttributes(ctx context.Context, before, now map[string]attr.Value) bool {
+	if len(before) != len(now) {
+		return false
+	}
+	for name, value := range now {
+		if prior, ok := before[name]; !ok || !sameOrRespelled(ctx, prior, value) {
+			return false
+		}
+	}
+	return true
 }
 
 // encodedVersion is what setVersion leaves in the private state.
