@@ -48,7 +48,7 @@ func differRounds() int {
 	if os.Getenv("ENVBACKUP_SOAK") != "" {
 		return 20_000
 	}
-	return 150
+	return 80
 }
 
 // one returns a random one of the values.
@@ -169,7 +169,7 @@ func (d *differ) planBoth(t *testing.T, prior *tfprotov6.DynamicValue, private [
 		TypeName: "envbackup_schedule", PriorState: prior, PriorPrivate: private, PriorIdentity: identity,
 		Config: dynamic(t, config), ProposedNewState: dynamic(t, proposed),
 	}
-	return hold(t, d, "plan", d.quick.Plan(req), func() (*tfprotov6.PlanResourceChangeResponse, error) {
+	return hold(t, d, "plan", d.quick.Plan(t.Context(), req), func() (*tfprotov6.PlanResourceChangeResponse, error) {
 		return d.framework.PlanResourceChange(t.Context(), req)
 	})
 }
@@ -348,8 +348,8 @@ func TestQuickRefreshAndPlan(t *testing.T) {
 		}
 		d.readBoth(t, dynamic(t, tftypes.NewValue(d.object, edited)), again.Private, identity)
 	}
-	for _, request := range []string{"read", "plan", "upgrade"} {
-		if d.answered[request] < n/2 {
+	for _, request := range []string{"read", "plan", "upgrade", "change", "create"} {
+		if d.answered[request] < n/4 {
 			t.Errorf("%s was answered quickly %d times of %d", request, d.answered[request], n)
 		}
 	}
@@ -403,6 +403,17 @@ func (d *differ) upgradeAll(t *testing.T, state tftypes.Value) {
 	}
 }
 
+// finding is what the daemon says beyond the offline findings: mostly nothing.
+func (d *differ) finding() []envbackup.Finding {
+	return few(d, nil,
+		[]envbackup.Finding{{Severity: envbackup.SeverityError, Path: "retention.keep_daily", Summary: "Too many", Detail: "the limit is 3"}},
+		[]envbackup.Finding{
+			{Severity: envbackup.SeverityWarning, Path: "destinations[0]", Summary: "Destination does not exist"},
+			{Severity: envbackup.SeverityWarning, Path: `blackout["office"].from`, Summary: "Odd window", Detail: "it is odd"},
+			{Severity: envbackup.SeverityError, Summary: "No line"},
+		})
+}
+
 // planAll plans from a state to configurations that say the same, and more or
 // less the same.
 func (d *differ) planAll(t *testing.T, read *tfprotov6.ReadResourceResponse, identity *tfprotov6.ResourceIdentityData, state tftypes.Value) {
@@ -426,19 +437,40 @@ func (d *differ) planAll(t *testing.T, read *tfprotov6.ReadResourceResponse, ide
 	}
 	left := maps.Clone(config)
 	left["timezone"], left["paused"] = null(tftypes.String), few(d, left["paused"], null(tftypes.Bool))
-	if quick := try(left); quick && !prior["timezone"].Equal(text("UTC")) {
-		t.Fatal("the default of timezone was forgotten")
+	try(left)
+	// Another environment makes another schedule, which needs the framework.
+	moved := maps.Clone(config)
+	moved["environment"] = text("elsewhere")
+	if try(moved) {
+		t.Fatal("a replacement was answered quickly")
 	}
-	wild := d.config(t)
-	changed := maps.Clone(config)
-	for _, name := range slices.Sorted(maps.Keys(wild)) {
-		if d.IntN(8) == 0 && name != "id" {
-			changed[name] = wild[name]
+	// The same in other words is no change, of which the daemon is not asked.
+	respelled := maps.Clone(config)
+	for from, to := range map[string]string{"@daily": "0 0 * * *", "0 0 * * *": "@daily", "30 2 * * *": "30 2 * * 0-7"} {
+		if config["cron"].Equal(text(from)) {
+			respelled["cron"] = text(to)
 		}
 	}
-	if quick := try(changed); quick && !tftypes.NewValue(d.object, changed).Equal(tftypes.NewValue(d.object, config)) &&
-		!changed["timezone"].IsNull() && !changed["paused"].IsNull() {
-		t.Fatalf("a change was overlooked: from %v to %v", config, changed)
+	d.daemon.change(func() { d.daemon.findings = []envbackup.Finding{{Severity: envbackup.SeverityError, Summary: "Asked in vain"}} })
+	if !try(respelled) {
+		t.Fatalf("another spelling was left to the framework: %v", respelled["cron"])
+	}
+	for range 3 {
+		wild := d.config(t)
+		changed := maps.Clone(config)
+		for _, name := range slices.Sorted(maps.Keys(wild)) {
+			if d.IntN(8) == 0 && name != "id" {
+				changed[name] = wild[name]
+			}
+		}
+		d.daemon.change(func() { d.daemon.findings = d.finding() })
+		if try(changed) {
+			d.answered["change"]++
+		}
+		nothing := dynamic(t, null(d.object))
+		if made := d.resource(t, "envbackup_schedule", wild); d.planBoth(t, nothing, nil, nil, made, made) {
+			d.answered["create"]++
+		}
 	}
 	// An identity that is not the state's, private state of another release, and
 	// a destroy.

@@ -56,6 +56,6 @@ func (q Quick) Read(ctx context.Context, req *tfprotov6.ReadResourceRequest) *tf
 	return q.q.read(ctx, req)
 }
 
-func (q Quick) Plan(req *tfprotov6.PlanResourceChangeRequest) *tfprotov6.PlanResourceChangeResponse {
-	return q.q.plan(req)
+func (q Quick) Plan(ctx context.Context, req *tfprotov6.PlanResourceChangeRequest) *tfprotov6.PlanResourceChangeResponse {
+	return q.q.plan(ctx, req)
 }

@@ -80,19 +80,27 @@ func (r *scheduleResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 			id = "" // the replacement is a new schedule
 		}
 	}
-	if !configKnown(resp.Plan.Raw) || !r.session.online(&resp.Diagnostics) {
+	if configKnown(resp.Plan.Raw) {
+		r.judge(ctx, m, id, &resp.Diagnostics)
+	}
+}
+
+// judge has the daemon say what it thinks of a schedule that is made (without
+// an id) or changed, and that is known throughout.
+func (r *scheduleResource) judge(ctx context.Context, m scheduleModel, id string, diags *diag.Diagnostics) {
+	if !r.session.online(diags) {
 		return
 	}
 	if id == "" {
 		if taken, ok := r.session.schedules.named(ctx, m.reference()); ok {
 			if !r.session.hasMet(taken.ID) {
-				addNameTaken(&resp.Diagnostics, "schedule", m.reference(), m.reference(), taken.Meta)
+				addNameTaken(diags, "schedule", m.reference(), m.reference(), taken.Meta)
 				return
 			}
 			id = taken.ID // it is made anew and takes over id and backups: an edit, to them
 		}
 	}
-	r.preflight(ctx, m, id, &resp.Diagnostics)
+	r.preflight(ctx, m, id, diags)
 }
 
 // setForecast writes the computed attributes into a plan. Three calls of

@@ -67,7 +67,7 @@ func (s quickServer) ReadResource(ctx context.Context, req *tfprotov6.ReadResour
 
 func (s quickServer) PlanResourceChange(ctx context.Context, req *tfprotov6.PlanResourceChangeRequest) (*tfprotov6.PlanResourceChangeResponse, error) {
 	if req != nil && req.TypeName == scheduleTypeName {
-		if resp := s.schedules.plan(req); resp != nil {
+		if resp := s.schedules.plan(ctx, req); resp != nil {
 			return resp, nil
 		}
 	}
@@ -82,7 +82,10 @@ type quickSchedules struct {
 	quickSchema
 	session *atomic.Pointer[session]
 	fields  []int // of scheduleModel, in the order of the attributes
-	id      int
+
+	// Places of attributes: of the id, and of those that forecast sets.
+	id       int
+	forecast []int
 }
 
 // newQuickSchedules prepares the quick answers. It fails when the schema has
@@ -101,6 +104,17 @@ func newQuickSchedules(s *atomic.Pointer[session]) (*quickSchedules, error) {
 			return nil, fmt.Errorf("prepare schedules: there is no field for %s", name)
 		}
 		q.fields = append(q.fields, i)
+	}
+	for i, a := range q.attributes {
+		if i == q.id || a.IsOptional() || a.IsRequired() {
+			continue
+		}
+		switch name := prepared.value.Names()[i]; name {
+		case "summary", "worst_case_gap", "max_backups":
+			q.forecast = append(q.forecast, i)
+		default:
+			return nil, fmt.Errorf("prepare schedules: nobody computes %s", name)
+		}
 	}
 	return q, nil
 }
@@ -172,33 +186,6 @@ func (q *quickSchedules) read(ctx context.Context, req *tfprotov6.ReadResourceRe
 	return &tfprotov6.ReadResourceResponse{
 		NewState: req.CurrentState, Private: req.Private,
 		NewIdentity: &tfprotov6.ResourceIdentityData{IdentityData: &tfprotov6.DynamicValue{MsgPack: identity}},
-	}
-}
-
-// plan answers when Terraform proposes the state as it is and the
-// configuration agrees. ModifyPlan has nothing to say about that.
-func (q *quickSchedules) plan(req *tfprotov6.PlanResourceChangeRequest) *tfprotov6.PlanResourceChangeResponse {
-	if req.Config == nil || req.PriorState == nil || req.ProposedNewState == nil ||
-		!bytes.Equal(req.PriorState.MsgPack, req.ProposedNewState.MsgPack) || !isEncodedVersion(req.PriorPrivate) {
-		return nil
-	}
-	config, ok := q.value.Encoded(req.Config.MsgPack)
-	if !ok {
-		return nil
-	}
-	prior, ok := q.value.Encoded(req.PriorState.MsgPack)
-	if !ok || !q.unchanged(config, prior) {
-		return nil
-	}
-	identity := encodedNull
-	if req.PriorIdentity != nil {
-		if identity = tfwire.Object("id", prior[q.id]); !sameIdentity(req.PriorIdentity, identity) {
-			return nil
-		}
-	}
-	return &tfprotov6.PlanResourceChangeResponse{
-		PlannedState: req.PriorState, PlannedPrivate: req.PriorPrivate,
-		PlannedIdentity: &tfprotov6.ResourceIdentityData{IdentityData: &tfprotov6.DynamicValue{MsgPack: identity}},
 	}
 }
 
@@ -278,7 +265,9 @@ func isEncodedVersion(private []byte) bool {
 var encodedNull = tfwire.Null()
 
 // encodedIdentity is the identity of the resource with this id.
-func encodedIdentity(id string) []byte { return tfwire.Object("id", tfwire.String(id)) }
+func encodedIdentity(id string) []byte { return encodedObject("id", tfwire.String(id)) }
+
+func encodedObject(name string, value []byte) []byte { return tfwire.Object(name, value) }
 
 // sameIdentity reports whether Terraform sent this identity, or none: before
 // 1.12 it knows of none.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
@@ -15,12 +16,12 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/defaults"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
-	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/provider/tfwire"
 )
@@ -31,7 +32,8 @@ type quickSchema struct {
 	schema     schema.Schema
 	value      *tfwire.Type
 	attributes []schema.Attribute // in the order of value.Names
-	defaults   map[int][]byte     // encoded, by attribute
+	defaults   map[int]attr.Value // by attribute
+	replaces   map[int]bool       // attributes whose change makes another resource
 }
 
 // These are the validators that look at nothing but the value that they are
@@ -67,7 +69,7 @@ func allOf[T any](things []T, known map[reflect.Type]bool) error {
 
 // prepareQuick fails for a schema with a rule that is not known.
 func prepareQuick(s schema.Schema) (quickSchema, error) {
-	q := quickSchema{schema: s, defaults: map[int][]byte{}}
+	q := quickSchema{schema: s, defaults: map[int]attr.Value{}, replaces: map[int]bool{}}
 	if len(s.Blocks) > 0 || s.DeprecationMessage != "" {
 		return q, errors.New("prepare schema: it has blocks, or is deprecated")
 	}
@@ -82,9 +84,12 @@ func prepareQuick(s schema.Schema) (quickSchema, error) {
 		}
 		q.attributes = append(q.attributes, attribute)
 		if value := defaultOf(attribute); value != nil {
-			if q.defaults[i], err = encode(value); err != nil {
-				return q, fmt.Errorf("prepare attribute %s: %w", name, err)
-			}
+			q.defaults[i] = value
+		}
+		if text, ok := attribute.(schema.StringAttribute); ok {
+			q.replaces[i] = slices.ContainsFunc(text.PlanModifiers, func(m planmodifier.String) bool {
+				return reflect.TypeOf(m) == reflect.TypeOf(stringplanmodifier.RequiresReplace())
+			})
 		}
 	}
 	return q, nil
@@ -95,11 +100,17 @@ func plainAttribute(a schema.Attribute, top bool) error {
 	if a.IsWriteOnly() || a.GetDeprecationMessage() != "" {
 		return errors.New("write-only and deprecated attributes are not known")
 	}
-	if !top && (a.IsComputed() || defaultOf(a) != nil) {
+	switch {
+	case !top && (a.IsComputed() || defaultOf(a) != nil):
 		return errors.New("nested computed attributes are not known")
+	case a.IsComputed() && a.IsOptional() && defaultOf(a) == nil:
+		return errors.New("computed attributes that can be set and have no default are not known")
 	}
 	switch a := a.(type) {
 	case schema.StringAttribute:
+		if err := plainSpelling(a); err != nil {
+			return err
+		}
 		return errors.Join(allOf(a.Validators, plainValidators), allOf(a.PlanModifiers, plainModifiers), plainDefault(a.Default))
 	case schema.BoolAttribute:
 		return errors.Join(allOf(a.Validators, plainValidators), allOf(a.PlanModifiers, plainModifiers), plainDefault(a.Default))
@@ -116,6 +127,16 @@ func plainAttribute(a schema.Attribute, top bool) error {
 			plainNested(a.NestedObject.Attributes))
 	}
 	return fmt.Errorf("%T is not known", a)
+}
+
+// plainSpelling reports an error unless a text has a notation exactly when its
+// plans keep the state's spelling.
+func plainSpelling(a schema.StringAttribute) error {
+	typ, ok := a.CustomType.(spelledType)
+	if keeps := slices.Contains(a.PlanModifiers, planmodifier.String(keepSpelling{typ.notation})); a.CustomType != nil && !ok || ok != keeps {
+		return errors.New("a custom type without its plan modifier is not known")
+	}
+	return nil
 }
 
 func plainNested(attributes map[string]schema.Attribute) error {
@@ -152,38 +173,6 @@ func defaultOf(a schema.Attribute) attr.Value {
 		}
 	}
 	return nil
-}
-
-func encode(v attr.Value) ([]byte, error) {
-	raw, err := v.ToTerraformValue(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	encoded, err := tfprotov6.NewDynamicValue(raw.Type(), raw)
-	return encoded.MsgPack, err
-}
-
-// unchanged reports whether a plan from prior to config is prior itself. Both
-// are given attribute by attribute, encoded. What the configuration leaves out
-// stays as it is when only the provider sets it, and goes to its default when
-// it has one.
-func (q quickSchema) unchanged(config, prior [][]byte) bool {
-	for i, a := range q.attributes {
-		want := config[i]
-		if string(want) == string(encodedNull) {
-			byDefault, ok := q.defaults[i]
-			switch {
-			case ok:
-				want = byDefault
-			case a.IsComputed():
-				want = prior[i]
-			}
-		}
-		if string(want) != string(prior[i]) {
-			return false
-		}
-	}
-	return true
 }
 
 // quiet reports whether the framework and the validators of the schema have

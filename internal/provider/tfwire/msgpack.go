@@ -11,6 +11,7 @@ const (
 	codeFalse, codeTrue                        = 0xc2, 0xc3
 	codeFloat32, codeFloat64                   = 0xca, 0xcb
 	codeUint8, codeUint16, codeUint32          = 0xcc, 0xcd, 0xce
+	codeFixExt1                                = 0xd4 // Terraform writes an unknown value so
 	codeUint64                                 = 0xcf
 	codeInt8, codeInt16, codeInt32, codeInt64  = 0xd0, 0xd1, 0xd2, 0xd3
 	codeStr8, codeStr16, codeStr32             = 0xd9, 0xda, 0xdb
