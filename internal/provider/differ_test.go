@@ -451,7 +451,9 @@ func (d *differ) planAll(t *testing.T, read *tfprotov6.ReadResourceResponse, ide
 			respelled["cron"] = text(to)
 		}
 	}
-	d.daemon.change(func() { d.daemon.findings = []envbackup.Finding{{Severity: envbackup.SeverityError, Summary: "Asked in vain"}} })
+	d.daemon.change(func() {
+		d.daemon.findings = []envbackup.Finding{{Severity: envbackup.SeverityError, Summary: "Asked in vain"}}
+	})
 	if !try(respelled) {
 		t.Fatalf("another spelling was left to the framework: %v", respelled["cron"])
 	}
