@@ -17,22 +17,23 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/provider/tfwire"
 )
 
-// quickServer answers the four requests that a plan makes for each schedule
-// when there is nothing to say: the state is of this release, the
-// configuration is sound, the daemon has what the state says, and nothing is
-// to change. Whatever is not plainly so goes to the framework, and so does
-// every request for another kind of resource. What is answered here is what
-// the framework would have answered, to the byte; differ_test.go holds both
-// against each other.
+// quickServer answers the four requests that a plan makes for each schedule in
+// its usual states: the state is of this release, the configuration is sound
+// and known throughout, the daemon has what the state says, and the schedule
+// is made, changed in place or left alone. Whatever is not plainly so goes to
+// the framework, and so does every request for another kind of resource. What
+// is answered here is what the framework would have answered, to the byte;
+// differ_test.go holds both against each other.
 //
-// Why this exists, from a profile of a plan with 1,000 schedules: the provider
-// took 5.2 s of CPU, 1.9 s to plan, 1.2 s to read, 0.7 s to validate, 0.4 s to
-// upgrade state, the rest for memory. Nearly all of it was the framework: it
-// decodes each value into a tree, walks the tree once for defaults, once for
-// write-only attributes, once for each attribute with a plan modifier, and
-// asks for the schema of each step; a plan that ends with "no changes" does it
-// all. None of it depends on the daemon or on our rules. Terraform's own share
-// is as large again, and nothing here can change it.
+// Why this exists, from a profile of a plan with 1,000 schedules of which
+// nothing changed: the provider took 5.2 s of CPU, 1.9 s to plan, 1.2 s to
+// read, 0.7 s to validate, 0.4 s to upgrade state, the rest for memory; here
+// it takes 0.9 s, a third of which is the rules themselves. Nearly all of the
+// difference was the framework: it decodes each value into a tree, walks the
+// tree once for defaults, once for write-only attributes, once for each
+// attribute with a plan modifier, and asks for the schema at each step. None
+// of it depends on the daemon or on our rules. What Terraform itself takes is
+// more than both, and nothing here can change it.
 type quickServer struct {
 	fullServer
 	schedules *quickSchedules
