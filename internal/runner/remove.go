@@ -82,7 +82,7 @@ func (r *Runner) removable(ctx context.Context, backupIDs []string) (map[pair][]
 		if used[b.ID] {
 			return nil, &envbackup.Error{
 				Code: envbackup.CodeConflict, Message: fmt.Sprintf("backup %q is being restored or verified", b.ID),
-				Hint: "wait until that has ended, or cancel it",
+				Hint: "wait until that has ended, or cancel it; envbackup verifications list shows what is being verified",
 			}
 		}
 		k := pair{b.EnvironmentID, b.DestinationID}
