@@ -71,6 +71,9 @@ type Store interface {
 	Verification(ctx context.Context, id string) (envbackup.Verification, error)
 	Verifications(ctx context.Context, filter envbackup.VerificationFilter, page envbackup.Page) ([]envbackup.Verification, string, error)
 	ScheduleProof(ctx context.Context, scheduleID string) (envbackup.ScheduleProof, error)
+	// ScheduleProofs is ScheduleProof for all schedules, without Last; what is
+	// not in the map is the zero ScheduleProof.
+	ScheduleProofs(ctx context.Context) (map[string]envbackup.ScheduleProof, error)
 
 	TokenByHash(ctx context.Context, hash [32]byte) (envbackup.Token, error)
 	Tokens(ctx context.Context) ([]envbackup.Token, error)

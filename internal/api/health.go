@@ -21,6 +21,15 @@ const defaultTimeout = 6 * time.Hour
 // scheduleDoc makes the answer about a schedule: what was written, what it
 // will do, and how it fares.
 func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.Schedule, error) {
+	proof, err := s.Store.ScheduleProof(ctx, sch.ID)
+	if err != nil {
+		return wire.Schedule{}, err
+	}
+	return s.scheduleDocWith(ctx, sch, proof)
+}
+
+// scheduleDocWith is scheduleDoc for a list, whose proofs are read at once.
+func (s *server) scheduleDocWith(ctx context.Context, sch envbackup.Schedule, proof envbackup.ScheduleProof) (wire.Schedule, error) {
 	f, err := s.forecasts.of(sch.ScheduleSpec)
 	if err != nil {
 		return wire.Schedule{}, err
@@ -47,9 +56,7 @@ func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.
 		return body, err
 	}
 	body.Health, body.HealthDetail = health(sch, f.gap, body.LastGoodBackup, body.LastRun, s.Now().UTC())
-	if err := s.addProof(ctx, &body); err != nil {
-		return body, err
-	}
+	addProof(&body, proof)
 	return body, s.addObstacles(ctx, sch, &body)
 }
 
@@ -73,11 +80,7 @@ func nextRun(sch envbackup.Schedule) time.Time {
 // addProof adds what verifications found. A schedule whose newest verified
 // backup at a destination is damaged is so itself, whatever else is well; late
 // is worse, and paused says why nothing happens.
-func (s *server) addProof(ctx context.Context, body *wire.Schedule) error {
-	proof, err := s.Store.ScheduleProof(ctx, body.ID)
-	if err != nil {
-		return err
-	}
+func addProof(body *wire.Schedule, proof envbackup.ScheduleProof) {
 	body.LastVerifiedAt = optional(proof.VerifiedAt)
 	if proof.Last != nil {
 		last := verificationDoc(*proof.Last)
@@ -85,7 +88,7 @@ func (s *server) addProof(ctx context.Context, body *wire.Schedule) error {
 	}
 	b := proof.Damaged
 	if b == nil {
-		return nil
+		return
 	}
 	detail := fmt.Sprintf("backup %s of %s at %s is damaged, and no newer one there is verified; see: envbackup backups show %s",
 		b.ID, b.Nominal.UTC().Format(time.RFC3339), b.Destination, b.ID)
@@ -94,7 +97,6 @@ func (s *server) addProof(ctx context.Context, body *wire.Schedule) error {
 	} else {
 		body.HealthDetail += "; " + detail
 	}
-	return nil
 }
 
 // health judges a schedule: it is late when its last good backup, or else its

@@ -36,9 +36,13 @@ func (s *server) listSchedules(ctx context.Context, in *struct{ wire.SchedulesQu
 	if err != nil {
 		return nil, err
 	}
+	proofs, err := s.Store.ScheduleProofs(ctx)
+	if err != nil {
+		return nil, err
+	}
 	page := wire.SchedulePage{Items: make([]wire.Schedule, 0, len(items)), Cursor: next}
 	for _, sch := range items {
-		body, err := s.scheduleDoc(ctx, sch)
+		body, err := s.scheduleDocWith(ctx, sch, proofs[sch.ID])
 		if err != nil {
 			return nil, err
 		}

@@ -65,7 +65,13 @@ func TestScheduleSaysWhatVerificationsFound(t *testing.T) {
 	s, sch := shop(t)
 	backups := addBackups(t, s, sch, 3, time.Now())
 	show := func() wire.Schedule {
+		t.Helper()
 		got, _ := must[wire.Schedule](t, s, request{method: "GET", path: "/api/v1/schedules/" + sch.ID})
+		list, _ := must[wire.SchedulePage](t, s, request{method: "GET", path: "/api/v1/schedules"})
+		if len(list.Items) != 1 || list.Items[0].Health != got.Health || list.Items[0].HealthDetail != got.HealthDetail ||
+			(list.Items[0].LastVerifiedAt == nil) != (got.LastVerifiedAt == nil) || list.Items[0].LastVerification != nil {
+			t.Errorf("the list says %+v of %+v", list.Items, got)
+		}
 		return got
 	}
 	if got := show(); got.LastVerifiedAt != nil || got.LastVerification != nil || got.Health != "ok" {

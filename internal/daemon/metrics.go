@@ -21,7 +21,7 @@ type metricsStore interface {
 	RunStates(ctx context.Context) (map[envbackup.RunState]int64, error)
 	Schedules(ctx context.Context, filter envbackup.ScheduleFilter, page envbackup.Page) ([]envbackup.Schedule, string, error)
 	LastGood(ctx context.Context, scheduleID string) (envbackup.Backup, error)
-	ScheduleProof(ctx context.Context, scheduleID string) (envbackup.ScheduleProof, error)
+	ScheduleProofs(ctx context.Context) (map[string]envbackup.ScheduleProof, error)
 	BackupTotals(ctx context.Context) ([]store.BackupTotal, error)
 }
 
@@ -101,6 +101,10 @@ func (f figures) runs(ctx context.Context, gauge gaugeFunc) error {
 }
 
 func (f figures) schedules(ctx context.Context, gauge gaugeFunc) error {
+	proofs, err := f.store.ScheduleProofs(ctx)
+	if err != nil {
+		return err
+	}
 	page := envbackup.Page{Limit: 1000}
 	for {
 		schedules, next, err := f.store.Schedules(ctx, envbackup.ScheduleFilter{}, page)
@@ -119,9 +123,7 @@ func (f figures) schedules(ctx context.Context, gauge gaugeFunc) error {
 			default:
 				return err
 			}
-			if err := f.proof(ctx, s, gauge); err != nil {
-				return err
-			}
+			proofGauges(s, proofs[s.ID], gauge)
 		}
 		if next == "" {
 			return nil
@@ -130,11 +132,7 @@ func (f figures) schedules(ctx context.Context, gauge gaugeFunc) error {
 	}
 }
 
-func (f figures) proof(ctx context.Context, s envbackup.Schedule, gauge gaugeFunc) error {
-	proof, err := f.store.ScheduleProof(ctx, s.ID)
-	if err != nil {
-		return err
-	}
+func proofGauges(s envbackup.Schedule, proof envbackup.ScheduleProof, gauge gaugeFunc) {
 	if !proof.VerifiedAt.IsZero() {
 		gauge(lastVerifiedMetric, seconds(proof.VerifiedAt), s.Environment, s.Name)
 	}
@@ -143,7 +141,6 @@ func (f figures) proof(ctx context.Context, s envbackup.Schedule, gauge gaugeFun
 		damaged = 1
 	}
 	gauge(damagedMetric, damaged, s.Environment, s.Name)
-	return nil
 }
 
 func (f figures) backups(ctx context.Context, gauge gaugeFunc) error {

@@ -208,35 +208,60 @@ func (tx *Tx) IsGone(ctx context.Context, backupID string) (bool, error) {
 
 // ScheduleProof returns what verifications say about a schedule's backups.
 func (s *Store) ScheduleProof(ctx context.Context, scheduleID string) (envbackup.ScheduleProof, error) {
-	var p envbackup.ScheduleProof
-	fail := func(err error) (envbackup.ScheduleProof, error) {
-		return p, fmt.Errorf("read verifications of schedule %s: %w", scheduleID, err)
-	}
-	var verified int64
-	err := s.read.QueryRowContext(ctx, `SELECT COALESCE(MAX(verified_at), 0) FROM backups
-		WHERE schedule_id = $1 AND verified_at <> 0 AND removed_at = 0`, scheduleID).Scan(&verified)
+	proofs, err := s.scheduleProofs(ctx, " AND d.schedule_id = $1", scheduleID)
 	if err != nil {
-		return fail(err)
+		return envbackup.ScheduleProof{}, err
 	}
-	p.VerifiedAt = instant(verified)
+	p := proofs[scheduleID]
 	last, err := all(ctx, s.read, verificationColumns+` WHERE schedule_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1`, []any{scheduleID}, scanVerification)
 	if err != nil {
-		return fail(err)
+		return p, fmt.Errorf("read last verification of schedule %s: %w", scheduleID, err)
 	}
 	if len(last) > 0 {
 		p.Last = &last[0]
 	}
-	damaged, err := all(ctx, s.read, backupColumns+` AS d WHERE d.schedule_id = $1 AND d.status = 'damaged' AND d.removed_at = 0
+	return p, nil
+}
+
+// ScheduleProofs is ScheduleProof for all schedules, by id, without Last. A
+// schedule of which there is nothing to say is not among them.
+func (s *Store) ScheduleProofs(ctx context.Context) (map[string]envbackup.ScheduleProof, error) {
+	return s.scheduleProofs(ctx, "")
+}
+
+// scheduleProofs takes two questions for however many schedules: a plan lists
+// thousands.
+func (s *Store) scheduleProofs(ctx context.Context, where string, args ...any) (map[string]envbackup.ScheduleProof, error) {
+	type verified struct {
+		schedule string
+		at       time.Time
+	}
+	times, err := all(ctx, s.read, `SELECT d.schedule_id, MAX(d.verified_at) FROM backups d
+		WHERE d.verified_at <> 0 AND d.removed_at = 0`+where+` GROUP BY d.schedule_id`, args, func(row scanner) (verified, error) {
+		var v verified
+		err := row.Scan(&v.schedule, at(&v.at))
+		return v, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read when schedules were verified: %w", err)
+	}
+	damaged, err := all(ctx, s.read, backupColumns+` d WHERE d.status = 'damaged' AND d.removed_at = 0`+where+`
 			AND NOT EXISTS (SELECT 1 FROM backups v WHERE v.schedule_id = d.schedule_id AND v.destination_id = d.destination_id
 				AND v.verified_at <> 0 AND v.removed_at = 0 AND v.nominal > d.nominal)
-		ORDER BY d.nominal DESC, d.id DESC LIMIT 1`, []any{scheduleID}, scanBackup)
+		ORDER BY d.nominal, d.id`, args, scanBackup)
 	if err != nil {
-		return fail(err)
+		return nil, fmt.Errorf("read damaged backups: %w", err)
 	}
-	if len(damaged) > 0 {
-		p.Damaged = &damaged[0]
+	proofs := make(map[string]envbackup.ScheduleProof, len(times))
+	for _, v := range times {
+		proofs[v.schedule] = envbackup.ScheduleProof{VerifiedAt: v.at}
 	}
-	return p, nil
+	for i, b := range damaged { // the newest comes last
+		p := proofs[b.ScheduleID]
+		p.Damaged = &damaged[i]
+		proofs[b.ScheduleID] = p
+	}
+	return proofs, nil
 }
 
 // BackupsInUse returns the ids of the backups that a restore or verification

@@ -78,7 +78,8 @@ type Schedule struct {
 	LastRun        *Run       `json:"last_run,omitempty"`
 	LastGoodBackup *Backup    `json:"last_good_backup,omitempty"`
 	// LastVerifiedAt is when a backup that is still there passed a
-	// verification last, LastVerification the newest one, however it ended.
+	// verification last, LastVerification the newest one, however it ended; it
+	// is in the answer about one schedule only.
 	LastVerifiedAt   *time.Time    `json:"last_verified_at"`
 	LastVerification *Verification `json:"last_verification,omitempty"`
 	// Health is "ok", "late" (the last good backup is older than the

@@ -158,6 +158,11 @@ func newestVerified(b *bench) {
 		b.Helper()
 		p, err := b.s.ScheduleProof(ctx, "sch_1")
 		b.ok(err)
+		every, err := b.s.ScheduleProofs(ctx)
+		b.ok(err)
+		same := every["sch_1"]
+		same.Last = p.Last
+		b.same("proof among all", p, same)
 		var lastID, damagedID string
 		if p.Last != nil {
 			lastID = p.Last.ID
