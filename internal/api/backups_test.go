@@ -276,6 +276,8 @@ func TestScheduleHealth(t *testing.T) {
 	want("fresh", "new: it has no good backup yet")
 	save(func() { run.State = envbackup.RunRunning })
 	want("in its first run", "new: it has no good backup yet; a run is running")
+	save(func() { run.State = envbackup.RunSucceeded }) // and its backup is not good, such as a suspect one
+	want("after a run without a good backup", "new: it has no good backup yet; its last run, less than a minute ago, ended as succeeded")
 	failure := &envbackup.Failure{Code: envbackup.CodeNotAllowed, Message: "the bucket refuses the key", Hint: "check the policy"}
 	save(func() { run.State, run.Failure = envbackup.RunQueued, failure })
 	want("between two attempts", "failed: it has no good backup yet; its run has failed so far and is tried again: the bucket refuses the key (check the policy)")

@@ -125,7 +125,7 @@ func health(sch envbackup.Schedule, gap time.Duration, good *wire.Backup, last *
 		verdict, detail = "late", fmt.Sprintf("it has had no good backup since its creation %s ago; one should never take longer than %s", ageText(age), limits)
 	case good != nil:
 		return "ok", ""
-	case last != nil && (last.Failure != nil || last.State.Final()):
+	case last != nil && (last.Failure != nil || last.State.Final() && last.State != envbackup.RunSucceeded):
 		verdict, detail = "failed", "it has no good backup yet"
 	default:
 		verdict, detail = "new", "it has no good backup yet"
@@ -156,7 +156,7 @@ func lastWords(verdict string, good *wire.Backup, last *wire.Run, now time.Time)
 	case good != nil && last.ID == good.RunID:
 		return "; no run has been made since, so look whether the daemon was running"
 	case last.State.Final():
-		return fmt.Sprintf("; its last run, %s ago, was %s", ageText(now.Sub(last.CreatedAt)), last.State)
+		return fmt.Sprintf("; its last run, %s ago, ended as %s", ageText(now.Sub(last.CreatedAt)), last.State)
 	default:
 		return "; a run is " + string(last.State)
 	}
