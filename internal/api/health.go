@@ -92,9 +92,14 @@ func addProof(body *wire.Schedule, proof envbackup.ScheduleProof) {
 	}
 	detail := fmt.Sprintf("backup %s of %s at %s is damaged, and no newer one there is verified; see: envbackup backups show %s",
 		b.ID, b.Nominal.UTC().Format(time.RFC3339), b.Destination, b.ID)
-	if body.Health == "ok" || body.Health == "new" {
+	runFailed := body.Health == "failed" && body.LastRun != nil && body.LastRun.Failure != nil
+	switch body.Health {
+	case "ok", "new", "failed":
+		if runFailed {
+			detail += "; " + body.HealthDetail
+		}
 		body.Health, body.HealthDetail = "damaged", detail
-	} else {
+	default:
 		body.HealthDetail += "; " + detail
 	}
 }
