@@ -91,5 +91,3 @@ resource "envbackup_schedule" "nightly" {
 		}
 	}
 }
-
-// unwrapped joins what Terraform broke into lines.
