@@ -183,8 +183,7 @@ func TestTwoYearsAreAsForetold(t *testing.T) {
 		t.Skip("takes a minute")
 	}
 	soak := os.Getenv("ENVBACKUP_SOAK") != ""
-	base := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", base)
+	base := seed(t)
 	for name, l := range lives() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -201,6 +200,19 @@ func TestTwoYearsAreAsForetold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// seed is that of the random histories: ENVBACKUP_SEED, or another each time.
+// Ids and waits between attempts are random beside it.
+func seed(t *testing.T) uint64 {
+	base := uint64(time.Now().UnixNano())
+	if text := os.Getenv("ENVBACKUP_SEED"); text != "" {
+		if _, err := fmt.Sscan(text, &base); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("ENVBACKUP_SEED=%d", base)
+	return base
 }
 
 // hash makes the lives differ.
@@ -225,7 +237,7 @@ func (l life) live(t *testing.T, s stretch, random *rand.Rand) int {
 	// Not on a whole minute, as nobody does.
 	from = from.Add(time.Duration(random.Int64N(int64(3 * time.Hour))))
 	time.Sleep(time.Until(from))
-	w := newWorld(t, random)
+	w := newWorld(t, random, nil)
 	if l.happens != nil {
 		l.happens(w, from, until)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend/mem"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository"
@@ -41,6 +42,8 @@ type world struct {
 	scheduler *scheduler.Service
 	runner    *runner.Runner
 	source    string
+	// trouble is what goes wrong; nil for nothing.
+	trouble *trouble
 
 	plans    []*plan
 	actions  []action // ordered
@@ -55,6 +58,8 @@ type world struct {
 	looks bool
 	// worked counts attempts.
 	worked int
+	// removed counts backups.
+	removed int
 }
 
 // action is something that a person does at an instant.
@@ -64,9 +69,9 @@ type action struct {
 }
 
 // newWorld makes a world with one environment. It must be called in a bubble.
-func newWorld(t *testing.T, random *rand.Rand) *world {
+func newWorld(t *testing.T, random *rand.Rand, trouble *trouble) *world {
 	t.Helper()
-	w := &world{t: t, ctx: t.Context(), random: random}
+	w := &world{t: t, ctx: t.Context(), random: random, trouble: trouble}
 	dir := memoryDir(t)
 	w.source = filepath.Join(dir, "source")
 	var err error
@@ -74,7 +79,7 @@ func newWorld(t *testing.T, random *rand.Rand) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.store.Close() })
-	w.vault = &memVault{store: w.store, open: map[[2]string]*repository.Repository{}}
+	w.vault = &memVault{store: w.store, open: map[[2]string]*repository.Repository{}, trouble: trouble}
 	t.Cleanup(w.vault.close)
 	w.start()
 
@@ -114,15 +119,26 @@ func memoryDir(t *testing.T) string {
 func (w *world) start() {
 	w.t.Helper()
 	everything := func(string) error { return nil }
-	w.runner = runner.New(w.store, w.vault, runner.Config{
-		AllowRead: everything, AllowRestore: everything, Worker: "db1", Hostname: "db1", Version: "test",
-	})
+	c := runner.Config{AllowRead: everything, AllowRestore: everything, Worker: "db1", Hostname: "db1", Version: "test", Now: w.now}
+	if w.trouble != nil {
+		w.runner = runner.New(troubledStore{w.store, w.trouble}, w.vault, c)
+	} else {
+		w.runner = runner.New(w.store, w.vault, c)
+	}
 	q, err := New(w.store, w.runner, Config{Worker: "db1"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	q.completeJob = deleteJob
 	w.queue, w.scheduler = q, scheduler.New(w.store, q, scheduler.Config{Worker: "db1"})
+}
+
+// now is the host's clock, which need not be right.
+func (w *world) now() time.Time {
+	if w.trouble != nil {
+		return time.Now().Add(w.trouble.ahead)
+	}
+	return time.Now()
 }
 
 func (w *world) write(name, text string) {
@@ -250,8 +266,15 @@ func (w *world) work() bool {
 		}
 		w.change()
 		w.worked++
-		if err := w.queue.work(w.ctx, job); err != nil {
-			w.t.Errorf("job of %s: %v", job.Args.ID, err)
+		work := func() {
+			if err := w.queue.work(w.ctx, job); err != nil {
+				w.t.Errorf("job of %s: %v", job.Args.ID, err)
+			}
+		}
+		if w.trouble != nil {
+			w.watch(false, work)
+		} else {
+			work()
 		}
 		w.tx(func(tx *store.Tx) error { return deleteJob(w.ctx, tx, job) }) // one that was not claimed is spent too
 	}
@@ -326,16 +349,24 @@ func pages[T any](t *testing.T, list func(envbackup.Page) ([]T, string, error)) 
 
 // memVault keeps repositories in memory.
 type memVault struct {
-	store *store.Store
-	open  map[[2]string]*repository.Repository
+	store   *store.Store
+	open    map[[2]string]*repository.Repository
+	trouble *trouble
 }
 
 func (v *memVault) Repository(ctx context.Context, environmentID, destinationID string) (*repository.Repository, error) {
 	k := [2]string{environmentID, destinationID}
+	if v.trouble != nil && v.trouble.unreachable != nil {
+		return nil, v.trouble.unreachable
+	}
 	if repo := v.open[k]; repo != nil {
 		return repo, nil
 	}
-	repo, err := repository.Init(ctx, mem.New(), secret.New("years"), repository.InitOptions{})
+	var be backend.Backend = mem.New()
+	if v.trouble != nil {
+		be = troubledBackend{be, v.trouble}
+	}
+	repo, err := repository.Init(ctx, be, secret.New("years"), repository.InitOptions{})
 	if err != nil {
 		return nil, err
 	}
