@@ -123,7 +123,7 @@ func (p *plan) change(w *world, do func(s envbackup.Schedule, now time.Time) err
 	before := p.eras[len(p.eras)-2].spec
 	before.Description = p.sched.Description
 	p.simulated = p.simulated && reflect.DeepEqual(before, p.sched.ScheduleSpec)
-	if p.sched.Paused {
+	if p.sched.Paused || p.started.IsZero() { // a gap needs two ends
 		return
 	}
 	_, loc := w.parse(p.sched.ScheduleSpec)
