@@ -40,19 +40,19 @@ func (w *world) checkKept(p *plan, destination, name string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var real []envbackup.Backup
+	var present []envbackup.Backup
 	own := int64(0)
 	for _, b := range rows {
 		if slices.Contains(aside.IDs, b.ID) {
 			continue
 		}
-		real = append(real, b)
+		present = append(present, b)
 		if b.Trigger.OfSlot() {
 			own++
 		}
 	}
 	want := sorted(p.kept[destination], func(pt retention.Point) time.Time { return pt.Nominal })
-	got := sorted(real, func(b envbackup.Backup) time.Time { return b.Nominal })
+	got := sorted(present, func(b envbackup.Backup) time.Time { return b.Nominal })
 	if !slices.EqualFunc(want, got, time.Time.Equal) {
 		w.t.Fatalf("%s at %s, %s: the forecast keeps\n  %s\nand there are, beside %d that wait (R4),\n  %s",
 			p.sched.Reference(), name, time.Now().UTC(), names(want), len(aside.IDs), names(got))

@@ -106,7 +106,7 @@ func newWorld(t *testing.T, random *rand.Rand, trouble *trouble) *world {
 // one: the state is flushed at every commit, thousands of times a second.
 func memoryDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "envbackup-years-")
+	dir, err := os.MkdirTemp("/dev/shm", "envbackup-years-") //nolint:usetesting // not where temporary files are
 	if err != nil {
 		return t.TempDir()
 	}
