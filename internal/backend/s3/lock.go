@@ -139,13 +139,14 @@ func (b *Backend) noLock(op string, h backend.Handle, err error) error {
 // none; nil if it was something else. Servers have many codes for it, so the
 // bucket is asked.
 func (b *Backend) explainLock(ctx context.Context, op string, h backend.Handle, err error) error {
-	if e := b.explain.error(ctx, op, h, err); backend.KindOf(e) != backend.Permanent || ctx.Err() != nil {
+	permanent := backend.KindOf(b.explain.error(ctx, op, h, err)) == backend.Permanent
+	if !permanent || ctx.Err() != nil {
 		return nil
 	}
-	if is, lerr := b.bucketLocks(ctx); lerr != nil || is {
-		return nil
+	if locks, asked := b.bucketLocks(ctx); asked == nil && !locks {
+		return b.noLock(op, h, err)
 	}
-	return b.noLock(op, h, err)
+	return nil
 }
 
 // wantsChecksum reports whether a put without a checksum may have been refused

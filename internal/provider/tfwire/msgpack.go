@@ -194,7 +194,8 @@ func (r *reader) skip(depth int) bool {
 	case c&0xf0 == fixMap, c == codeMap16, c == codeMap32:
 		n, ok := r.mapLen()
 		for i := 0; ok && i < n; i++ {
-			ok = r.skip(depth+1) && r.skip(depth+1)
+			ok = r.skip(depth + 1) // the key
+			ok = ok && r.skip(depth+1)
 		}
 		return ok
 	}
