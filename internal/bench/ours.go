@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/archiver"
@@ -47,29 +46,31 @@ func openEngine(ctx context.Context, p place, create bool) (*engine, error) {
 	return &engine{repo}, nil
 }
 
-// locked calls fn under a shared lock, with the index up to date.
-func (e *engine) locked(ctx context.Context, fn func(ctx context.Context) error) (err error) {
-	lock, err := e.Lock(ctx, false)
+// locked calls fn under a shared lock that may still have to stand, with the
+// index up to date and the snapshots, oldest first. fn may release the lock.
+func (e *engine) locked(ctx context.Context, fn func(lock *repository.Lock, snapshots []*restic.Snapshot) error) (err error) {
+	lock, err := e.LockAhead(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if err := e.LoadIndex(lock.Context()); err != nil {
+	listing, err := e.Refresh(lock.Context())
+	if err := errors.Join(err, listing.Damaged); err != nil {
 		return err
 	}
-	return fn(lock.Context())
+	return fn(lock, listing.Snapshots)
 }
 
 // backup does what a run does between its two rows in the database: lock, find
-// the parent, save, read the snapshot back, unlock.
+// the parent, save, unlock, read the snapshot back.
 func (e *engine) backup(ctx context.Context, dir string) error {
-	return e.locked(ctx, func(ctx context.Context) error {
-		parent, err := e.newest(ctx)
+	return e.locked(ctx, func(lock *repository.Lock, snapshots []*restic.Snapshot) error {
+		snapshot, err := e.save(lock.Context(), dir, newest(snapshots), time.Time{})
 		if err != nil {
 			return err
 		}
-		_, err = e.save(ctx, dir, parent, time.Time{})
-		return err
+		lock.Release()
+		return e.VerifySnapshot(ctx, snapshot.ID)
 	})
 }
 
@@ -86,35 +87,24 @@ func (e *engine) save(ctx context.Context, dir string, parent *restic.Snapshot, 
 	if report.Partial() {
 		return nil, fmt.Errorf("back up %s: %d entries could not be read", dir, report.UnreadableCount)
 	}
-	return snapshot, e.VerifySnapshot(ctx, snapshot.ID)
+	return snapshot, nil
 }
 
-// newest returns the newest snapshot, or nil when there is none.
-func (e *engine) newest(ctx context.Context) (*restic.Snapshot, error) {
-	snapshots, err := e.byTime(ctx)
-	if err != nil || len(snapshots) == 0 {
-		return nil, err
+// newest returns the last of the snapshots, or nil when there is none.
+func newest(snapshots []*restic.Snapshot) *restic.Snapshot {
+	if len(snapshots) == 0 {
+		return nil
 	}
-	return snapshots[len(snapshots)-1], nil
-}
-
-// byTime returns all snapshots, oldest first.
-func (e *engine) byTime(ctx context.Context) ([]*restic.Snapshot, error) {
-	snapshots, err := e.Snapshots(ctx, nil)
-	slices.SortFunc(snapshots, func(a, b *restic.Snapshot) int { return a.Time.Compare(b.Time) })
-	return snapshots, err
+	return snapshots[len(snapshots)-1]
 }
 
 func (e *engine) restore(ctx context.Context, target string) error {
-	return e.locked(ctx, func(ctx context.Context) error {
-		snapshot, err := e.newest(ctx)
-		if err != nil {
-			return err
-		}
+	return e.locked(ctx, func(lock *repository.Lock, snapshots []*restic.Snapshot) error {
+		snapshot := newest(snapshots)
 		if snapshot == nil {
 			return errors.New("there is no snapshot to restore")
 		}
-		report, err := restorer.Restore(ctx, e.Repository, snapshot, restorer.Options{Target: target})
+		report, err := restorer.Restore(lock.Context(), e.Repository, snapshot, restorer.Options{Target: target})
 		if err == nil && report.WarningCount > 0 {
 			err = fmt.Errorf("restore /%s: %w", report.Warnings[0].Path, report.Warnings[0].Err)
 		}
@@ -124,7 +114,7 @@ func (e *engine) restore(ctx context.Context, target string) error {
 
 // prune forgets all but the newest keep snapshots and removes their data.
 func (e *engine) prune(ctx context.Context, keep int) (repository.PruneStats, error) {
-	snapshots, err := e.byTime(ctx)
+	snapshots, err := e.Snapshots(ctx, nil)
 	if err != nil {
 		return repository.PruneStats{}, err
 	}
@@ -140,13 +130,13 @@ func (e *engine) prune(ctx context.Context, keep int) (repository.PruneStats, er
 
 // fill makes one backup a day of a tree that changes in between.
 func (e *engine) fill(ctx context.Context, dir string, snapshots int) error {
-	return e.locked(ctx, func(ctx context.Context) error {
+	return e.locked(ctx, func(lock *repository.Lock, _ []*restic.Snapshot) error {
 		var parent *restic.Snapshot
 		for day := range snapshots {
-			if _, err := change(ctx, dir, day); err != nil {
+			if _, err := change(lock.Context(), dir, day); err != nil {
 				return err
 			}
-			snapshot, err := e.save(ctx, dir, parent, stamp.AddDate(0, 0, day))
+			snapshot, err := e.save(lock.Context(), dir, parent, stamp.AddDate(0, 0, day))
 			if err != nil {
 				return err
 			}

@@ -17,8 +17,9 @@ const (
 	// before it, and so do directories that were written shortly before it:
 	// children come before their parents.
 	windowStep = 1 << 20
-	// maxWindows bounds the cache to 16 MiB.
-	maxWindows = 8
+	// maxWindowBytes bounds the cache. Packs of small backups are one short
+	// stretch each, and a prune walks hundreds of them.
+	maxWindowBytes = 16 << 20
 	// maxPooledScratch is the largest scratch buffer that is kept.
 	maxPooledScratch = 8 << 20
 )
@@ -52,6 +53,7 @@ type window struct {
 	done chan struct{} // closed when data or err is set
 	data []byte
 	err  error
+	size int64 // of data, once it is here
 	used uint64
 }
 
@@ -63,6 +65,7 @@ type windowCache struct {
 
 	mu      sync.Mutex
 	clock   uint64
+	bytes   int64 // of all stretches
 	windows map[windowKey]*window
 }
 
@@ -76,7 +79,7 @@ func (c *windowCache) load(ctx context.Context, b PackedBlob) ([]byte, error) {
 	for {
 		key, w, mine := c.claim(b)
 		if mine {
-			w.data, w.err = c.fetch(ctx, key, int64(b.Offset-key.start)+int64(b.Length))
+			w.data, w.err = c.fetch(ctx, key, w.size)
 			if w.err != nil {
 				c.remove(key, w)
 			}
@@ -116,15 +119,22 @@ func (c *windowCache) claim(b PackedBlob) (windowKey, *window, bool) {
 		w.used = c.clock
 		return key, w, false
 	}
-	if len(c.windows) >= maxWindows {
+	w := &window{done: make(chan struct{}), used: c.clock, size: max(c.length(key), int64(b.Offset-key.start)+int64(b.Length))}
+	c.bytes += w.size
+	for c.bytes > maxWindowBytes && len(c.windows) > 0 {
 		c.evict()
 	}
-	w := &window{done: make(chan struct{}), used: c.clock}
 	c.windows[key] = w
 	return key, w, true
 }
 
-// evict drops the stretch that was used longest ago.
+// length is how much there is to fetch from key on: windowSize bytes, or to
+// the end of the pack as far as the index knows it.
+func (c *windowCache) length(key windowKey) int64 {
+	return min(windowSize, c.r.index().PackSize(key.pack)-int64(key.start))
+}
+
+// evict drops the stretch that was used longest ago. c is locked.
 func (c *windowCache) evict() {
 	var oldest windowKey
 	first := true
@@ -133,17 +143,20 @@ func (c *windowCache) evict() {
 			oldest, first = key, false
 		}
 	}
-	delete(c.windows, oldest)
+	c.drop(oldest)
 }
 
-// fetch reads from key on, windowSize bytes or to the end of the pack.
-func (c *windowCache) fetch(ctx context.Context, key windowKey, atLeast int64) ([]byte, error) {
-	h := backend.Handle{Kind: backend.KindData, Name: key.pack.String()}
-	size := c.r.index().PackSize(key.pack)
-	length := min(windowSize, size-int64(key.start))
-	if length < atLeast {
-		length = atLeast // the index does not know the whole pack
+// drop forgets a stretch. c is locked.
+func (c *windowCache) drop(key windowKey) {
+	if w, ok := c.windows[key]; ok {
+		c.bytes -= w.size
+		delete(c.windows, key)
 	}
+}
+
+// fetch reads length bytes from key on.
+func (c *windowCache) fetch(ctx context.Context, key windowKey, length int64) ([]byte, error) {
+	h := backend.Handle{Kind: backend.KindData, Name: key.pack.String()}
 	var data []byte
 	err := c.r.be.Get(ctx, h, int64(key.start), length, func(rd io.Reader) error {
 		if data == nil {
@@ -159,7 +172,7 @@ func (c *windowCache) remove(key windowKey, w *window) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.windows[key] == w {
-		delete(c.windows, key)
+		c.drop(key)
 	}
 }
 
@@ -168,7 +181,7 @@ func (c *windowCache) forget(pack restic.ID) {
 	defer c.mu.Unlock()
 	for key := range c.windows {
 		if key.pack == pack {
-			delete(c.windows, key)
+			c.drop(key)
 		}
 	}
 }
@@ -177,4 +190,5 @@ func (c *windowCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.windows)
+	c.bytes = 0
 }

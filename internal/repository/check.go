@@ -18,6 +18,9 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 )
 
+// checkReaders is how many packs are read whole at once.
+const checkReaders = 3
+
 // Share selects a part of the packs: those of class Part among Of equal
 // classes by their names. The zero Share selects none, Of 1 selects all.
 type Share struct{ Part, Of int }
@@ -356,7 +359,7 @@ func (c *checker) readPacks(ctx context.Context) error {
 		return true
 	})
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(repackReaders)
+	g.SetLimit(checkReaders)
 	done := 0
 	for _, j := range jobs {
 		g.Go(func() error {

@@ -67,6 +67,10 @@ func readConfig(ctx context.Context, be backend.Backend, key *crypto.Key) (confi
 	if err != nil {
 		return config{}, fmt.Errorf("read config: %w", err)
 	}
+	return openConfig(sealed, key)
+}
+
+func openConfig(sealed []byte, key *crypto.Key) (config, error) {
 	plain, err := key.Open(nil, sealed)
 	if err != nil {
 		return config{}, damaged("open config", err)

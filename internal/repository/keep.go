@@ -185,12 +185,16 @@ func (r *Repository) ExtendLocks(ctx context.Context) (int, error) {
 
 // needed lists every object that a restore of some snapshot reads.
 func (r *Repository) needed(ctx context.Context) ([]backend.Handle, error) {
-	if err := r.LoadIndex(ctx); err != nil {
+	listing, err := r.Refresh(ctx)
+	if err == nil {
+		err = listing.Damaged
+	}
+	if err != nil {
 		return nil, err
 	}
 	p := &pruner{r: r, idx: r.index(), roots: make(map[restic.ID]bool)}
 	p.marks = p.idx.NewMarks()
-	if err := p.mark(ctx); err != nil {
+	if err := p.mark(ctx, listing.Snapshots); err != nil {
 		return nil, err
 	}
 	handles := []backend.Handle{{Kind: backend.KindConfig}}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
@@ -146,12 +147,23 @@ func openKeys(ctx context.Context, be backend.Backend, password secret.String) (
 	if len(ids) == 0 {
 		return restic.ID{}, nil, damaged("open repository", errors.New("it has no keys"))
 	}
+	ids = ids[:min(len(ids), maxKeysTried)]
+	files := make([]fetched, len(ids))
+	var fetching sync.WaitGroup
+	defer fetching.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // the key that opens makes the others needless
+	for i, id := range ids {
+		files[i].done = make(chan struct{})
+		fetching.Go(func() {
+			defer close(files[i].done)
+			files[i].data, files[i].err = readNamed(ctx, be, backend.KindKey, id, maxKeyFileSize)
+		})
+	}
 	var broken error
 	for i, id := range ids {
-		if i == maxKeysTried {
-			break
-		}
-		data, err := readNamed(ctx, be, backend.KindKey, id, maxKeyFileSize)
+		<-files[i].done
+		data, err := files[i].data, files[i].err
 		if errors.Is(err, backend.ErrNotExist) {
 			continue // removed since the listing
 		}
@@ -174,6 +186,14 @@ func openKeys(ctx context.Context, be backend.Backend, password secret.String) (
 		}
 	}
 	return restic.ID{}, nil, errors.Join(ErrWrongPassword, broken)
+}
+
+// fetched is an object on its way here; data and err are set once done is
+// closed.
+type fetched struct {
+	done chan struct{}
+	data []byte
+	err  error
 }
 
 // AddKey gives the repository one more password and returns the new key's id.

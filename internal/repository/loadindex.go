@@ -12,27 +12,42 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 )
 
-// readConcurrency is how many small objects are fetched at once.
-const readConcurrency = 8
+// readConcurrency is how many small objects are fetched at once: a repository
+// of a year of daily backups has hundreds, and with a far store each costs a
+// round trip. The store keeps as many connections open between requests.
+const readConcurrency = 32
 
 // LoadIndex brings the index up to date with the repository. Call it under a
 // lock before each use of a Repository that was idle: it costs a look at the
-// config, one listing and the index files that are new. If files that it had read are gone, because
-// somebody pruned, everything is read again.
+// config, one listing and the index files that are new. If files that it had
+// read are gone, because somebody pruned, everything is read again.
 //
 // It must not run while blobs are being saved, unless nothing was removed from
 // the repository; otherwise it is ErrBusy.
 func (r *Repository) LoadIndex(ctx context.Context) error {
-	// An unmounted disk or an emptied bucket must not pass for a repository in
-	// which nothing is stored.
-	if _, err := r.be.Stat(ctx, configHandle); errors.Is(err, backend.ErrNotExist) {
-		return fmt.Errorf("load index from %s: %w", r.be.Location(), ErrNoRepository)
-	} else if err != nil {
-		return fmt.Errorf("load index: %w", err)
-	}
-	ids, err := listIDs(ctx, r.be, backend.KindIndex)
-	if err != nil {
-		return fmt.Errorf("list index files: %w", err)
+	var ids []restic.ID
+	// Side by side: neither answer is needed to ask the other question.
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		// An unmounted disk or an emptied bucket must not pass for a
+		// repository in which nothing is stored.
+		_, err := r.be.Stat(gctx, configHandle)
+		if errors.Is(err, backend.ErrNotExist) {
+			return fmt.Errorf("load index from %s: %w", r.be.Location(), ErrNoRepository)
+		}
+		if err != nil {
+			return fmt.Errorf("load index: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() (err error) {
+		if ids, err = listIDs(gctx, r.be, backend.KindIndex); err != nil {
+			return fmt.Errorf("list index files: %w", err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	r.idxMu.RLock()
 	idx, startOver := r.idx, r.stale
@@ -61,7 +76,6 @@ func (r *Repository) LoadIndex(ctx context.Context) error {
 	if startOver {
 		r.idxMu.Lock()
 		r.idx, r.stale = idx, false
-		clear(r.fresh)
 		r.idxMu.Unlock()
 		r.trees.clear()
 	}

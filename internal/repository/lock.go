@@ -63,6 +63,8 @@ type Lock struct {
 
 	mu   sync.Mutex
 	info LockInfo
+	// kin are locks of the same piece of work, which are no conflict.
+	kin []restic.ID
 }
 
 // Lock locks the repository by restic's protocol: several shared locks go
@@ -73,19 +75,14 @@ type Lock struct {
 // snapshot is saved. Work under Context, not under ctx: it ends with
 // ErrLockLost when the lock cannot be kept.
 func (r *Repository) Lock(ctx context.Context, exclusive bool) (*Lock, error) {
-	return r.lock(ctx, exclusive, restic.ID{})
-}
-
-// lock is Lock, not minding the lock own.
-func (r *Repository) lock(ctx context.Context, exclusive bool, own restic.ID) (*Lock, error) {
 	// A lock that others must wait for is not written for nothing.
-	if err := r.lockConflict(ctx, exclusive, own); err != nil {
+	if err := r.lockConflict(ctx, exclusive, nobodys); err != nil {
 		return nil, fmt.Errorf("lock repository: %w", err)
 	}
-	info, err := r.writeLock(ctx, exclusive)
+	info, err := r.writeLock(ctx, exclusive, nil)
 	if err == nil {
 		if err = sleep(ctx, r.set.settle); err == nil {
-			err = r.lockConflict(ctx, exclusive, own, info.ID)
+			err = r.lockConflict(ctx, exclusive, func(id restic.ID) bool { return id == info.ID })
 		}
 		if err != nil {
 			err = errors.Join(err, r.removeLock(ctx, info.ID))
@@ -97,6 +94,24 @@ func (r *Repository) lock(ctx context.Context, exclusive bool, own restic.ID) (*
 	l := r.newLock(ctx, info)
 	go l.keep()
 	return l, nil
+}
+
+// nobodys is the ownership of locks where none is one's own.
+func nobodys(restic.ID) bool { return false }
+
+// owns reports whether a lock is l itself or belongs to the same work. It is
+// asked for each lock that a listing shows, after it was listed: kin is entered
+// before it is written.
+func (l *Lock) owns(id restic.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return id == l.info.ID || slices.Contains(l.kin, id)
+}
+
+func (l *Lock) addKin(id restic.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kin = append(l.kin, id)
 }
 
 func (r *Repository) newLock(ctx context.Context, info LockInfo) *Lock {
@@ -114,6 +129,19 @@ func (l *Lock) ID() restic.ID {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.info.ID
+}
+
+// Release ends the lock's context and begins to remove the lock. It is for
+// who still has something to do that needs no lock; Unlock waits for the end.
+func (l *Lock) Release() { l.cancel(context.Canceled) }
+
+// blame returns why the lock does not stand or was lost, if that is what ended
+// the work that failed with err, and err otherwise.
+func (l *Lock) blame(err error) error {
+	if cause := context.Cause(l.ctx); err != nil && (errors.Is(cause, ErrLocked) || errors.Is(cause, ErrLockLost)) {
+		return cause
+	}
+	return err
 }
 
 // Unlock ends the lock's context and removes the lock. Further calls return
@@ -182,7 +210,7 @@ func (l *Lock) renew(ctx context.Context) (LockInfo, error) {
 	if err != nil {
 		return LockInfo{}, err
 	}
-	info, err := l.r.writeLock(ctx, l.info.Exclusive)
+	info, err := l.r.writeLock(ctx, l.info.Exclusive, nil)
 	if err != nil {
 		return LockInfo{}, err
 	}
@@ -191,7 +219,8 @@ func (l *Lock) renew(ctx context.Context) (LockInfo, error) {
 	return info, nil
 }
 
-func (r *Repository) writeLock(ctx context.Context, exclusive bool) (LockInfo, error) {
+// writeLock stores a lock. announce, if not nil, learns its name before.
+func (r *Repository) writeLock(ctx context.Context, exclusive bool, announce func(restic.ID)) (LockInfo, error) {
 	info := LockInfo{
 		Time: time.Now(), Exclusive: exclusive, Hostname: r.who.hostname, Username: r.who.username,
 		PID: r.who.pid, UID: r.who.uid, GID: r.who.gid,
@@ -204,6 +233,9 @@ func (r *Repository) writeLock(ctx context.Context, exclusive bool) (LockInfo, e
 	}
 	sealed := r.sealDocument(plain)
 	info.ID = restic.Hash(sealed)
+	if announce != nil {
+		announce(info.ID)
+	}
 	if err := put(ctx, r.be, backend.KindLock, info.ID, sealed); err != nil {
 		// It may have arrived all the same, and nobody would renew it.
 		return LockInfo{}, errors.Join(fmt.Errorf("write lock: %w", err), r.removeLock(ctx, info.ID))
@@ -221,9 +253,9 @@ func (r *Repository) removeLock(ctx context.Context, id restic.ID) error {
 	return nil
 }
 
-// lockConflict returns a *LockedError for a lock, other than own, that does
-// not go together with a new one.
-func (r *Repository) lockConflict(ctx context.Context, exclusive bool, own ...restic.ID) error {
+// lockConflict returns a *LockedError for a lock, other than own ones, that
+// does not go together with a new one.
+func (r *Repository) lockConflict(ctx context.Context, exclusive bool, own func(restic.ID) bool) error {
 	locks, err := r.readLocks(ctx, own)
 	if err != nil {
 		return err
@@ -237,13 +269,13 @@ func (r *Repository) lockConflict(ctx context.Context, exclusive bool, own ...re
 }
 
 // Locks lists all locks on the repository, also those of this process.
-func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) { return r.readLocks(ctx, nil) }
+func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) { return r.readLocks(ctx, nobodys) }
 
-func (r *Repository) readLocks(ctx context.Context, skip []restic.ID) ([]LockInfo, error) {
+func (r *Repository) readLocks(ctx context.Context, skip func(restic.ID) bool) ([]LockInfo, error) {
 	var ids []restic.ID
 	err := r.be.List(ctx, backend.KindLock, func(name string, size int64, _ time.Time) error {
 		// An empty lock is what a full disk leaves; nobody holds it.
-		if id, err := restic.ParseID(name); err == nil && size > 0 && !slices.Contains(skip, id) {
+		if id, err := restic.ParseID(name); err == nil && size > 0 && !skip(id) {
 			ids = append(ids, id)
 		}
 		return nil
@@ -283,7 +315,7 @@ func decodeLock(plain []byte) (LockInfo, error) {
 // It returns what it removed. Call it at start-up, before this process takes
 // locks of its own.
 func (r *Repository) ClearStaleLocks(ctx context.Context) ([]LockInfo, error) {
-	locks, err := r.readLocks(ctx, nil)
+	locks, err := r.readLocks(ctx, nobodys)
 	if err != nil {
 		return nil, fmt.Errorf("clear stale locks: %w", err)
 	}

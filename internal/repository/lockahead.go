@@ -19,20 +19,39 @@ import (
 // The index is to be loaded after LockAhead. Whoever removes things found no
 // lock of others before, or finds this one: see written.
 func (r *Repository) LockAhead(ctx context.Context) (*Lock, error) {
+	return r.lockAhead(ctx, nil)
+}
+
+// lockAhead is LockAhead, or with the shared lock of the same work takes an
+// exclusive one beside it. What is written waits for shared locks only; who
+// removes something has to call stand.
+func (r *Repository) lockAhead(ctx context.Context, shared *Lock) (*Lock, error) {
 	began := time.Now()
-	if err := r.lockConflict(ctx, false); err != nil {
+	exclusive := shared != nil
+	own, announce := nobodys, func(restic.ID) {}
+	if exclusive {
+		// The shared lock may not stand yet: neither is in the other's way.
+		own, announce = shared.owns, shared.addKin
+	}
+	if err := r.lockConflict(ctx, exclusive, own); err != nil {
 		return nil, fmt.Errorf("lock repository: %w", err)
 	}
-	info, err := r.writeLock(ctx, false)
+	info, err := r.writeLock(ctx, exclusive, announce)
 	if err != nil {
 		return nil, fmt.Errorf("lock repository: %w", err)
 	}
-	if err := r.written(ctx, began, info.ID); err != nil {
-		return nil, fmt.Errorf("lock repository: %w", errors.Join(err, r.removeLock(ctx, info.ID)))
-	}
 	l := r.newLock(ctx, info)
 	l.standing = make(chan struct{})
-	r.gate.add(l)
+	if exclusive {
+		l.addKin(shared.ID())
+	}
+	if err := l.written(began); err != nil {
+		l.cancel(nil)
+		return nil, fmt.Errorf("lock repository: %w", errors.Join(err, r.removeLock(ctx, info.ID)))
+	}
+	if !exclusive {
+		r.gate.add(l)
+	}
 	go func() {
 		l.settle()
 		l.keep()
@@ -45,11 +64,11 @@ func (r *Repository) LockAhead(ctx context.Context) (*Lock, error) {
 // begins to remove. Where our lock took less time to write, he sees it then.
 // Where it took longer, he may have missed it and be at work, but not without
 // his lock being there to see.
-func (r *Repository) written(ctx context.Context, began time.Time, own restic.ID) error {
+func (l *Lock) written(began time.Time) error {
 	if time.Since(began) < lockSettle/2 {
 		return nil
 	}
-	return r.lockConflict(ctx, false, own)
+	return l.r.lockConflict(l.ctx, l.info.Exclusive, l.owns)
 }
 
 // settle waits until the lock stands, or fails.
@@ -57,7 +76,7 @@ func (l *Lock) settle() {
 	defer close(l.standing)
 	err := sleep(l.ctx, l.r.set.settle)
 	if err == nil {
-		err = l.r.lockConflict(l.ctx, false, l.ID())
+		err = l.r.lockConflict(l.ctx, l.info.Exclusive, l.owns)
 	}
 	if err == nil {
 		return
@@ -67,6 +86,16 @@ func (l *Lock) settle() {
 	}
 	l.unsettled = fmt.Errorf("lock repository: %w", err)
 	l.lose(l.unsettled)
+}
+
+// stand waits until a lock of lockAhead stands, or returns why it does not.
+func (l *Lock) stand(ctx context.Context) error {
+	select {
+	case <-l.standing:
+		return l.unsettled
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // gate holds back what is written until the locks stand that it is written
@@ -104,13 +133,8 @@ func (g *gate) one() *Lock {
 // wait returns once every lock stands, or with the error of one that does not.
 func (g *gate) wait(ctx context.Context) error {
 	for l := g.one(); l != nil; l = g.one() {
-		select {
-		case <-l.standing:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if l.unsettled != nil {
-			return l.unsettled
+		if err := l.stand(ctx); err != nil {
+			return err
 		}
 		g.remove(l)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend/mem"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 )
 
 // lagging answers each listing and each write after a while, and tells when a
@@ -93,7 +94,7 @@ func TestALockAheadThatMeetsAnotherWritesNothing(t *testing.T) {
 		r, other := newRepo(t, be, withSmallPacks(64<<10)), reopen(t, be)
 		lock, err := r.LockAhead(t.Context())
 		must(t, err)
-		theirs, err := other.writeLock(t.Context(), true)
+		theirs, err := other.writeLock(t.Context(), true, nil)
 		must(t, err)
 		if _, err := backup(t.Context(), r, day(0), sample(0)); !errors.Is(err, ErrLocked) {
 			t.Errorf("backup: %v", err)
@@ -137,7 +138,7 @@ func TestALockAheadThatCameLateLooksAgain(t *testing.T) {
 		r.be = be
 		be.onPut = func() {
 			be.onPut = nil
-			_, err := other.writeLock(t.Context(), true)
+			_, err := other.writeLock(t.Context(), true, nil)
 			must(t, err)
 		}
 		if _, err := r.LockAhead(t.Context()); !errors.Is(err, ErrLocked) {
@@ -146,6 +147,47 @@ func TestALockAheadThatCameLateLooksAgain(t *testing.T) {
 		if locks, err := r.Locks(t.Context()); err != nil || len(locks) != 1 || !locks[0].Exclusive {
 			t.Errorf("locks: %v, %v, want the other's alone", locks, err)
 		}
+	})
+}
+
+// exclusively locks as a prune does: a shared lock to plan under, and an
+// exclusive one beside it.
+func exclusively(r *Repository) (*Lock, error) {
+	ctx := context.Background()
+	shared, err := r.LockAhead(ctx)
+	if err != nil {
+		return nil, err
+	}
+	exclusive, err := r.lockAhead(ctx, shared)
+	if err == nil {
+		if err = errors.Join(exclusive.stand(ctx), shared.stand(ctx)); err == nil {
+			return exclusive, shared.Unlock()
+		}
+		err = errors.Join(err, exclusive.Unlock())
+	}
+	return nil, errors.Join(err, shared.Unlock())
+}
+
+// A prune waits once, not for each of its two locks: they settle side by side,
+// and neither takes the other for somebody else's.
+func TestTheTwoLocksOfAPruneSettleSideBySide(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		be := mem.New()
+		r := newRepo(t, be)
+		old := mustBackup(t, r, day(0), sample(0))
+		kept := mustBackup(t, r, day(1), sample(1))
+		must(t, r.ForgetSnapshots(t.Context(), old.ID))
+		began := time.Now()
+		stats, err := r.Prune(t.Context(), PruneOptions{MaxUnusedPercent: -1})
+		must(t, err)
+		if took := time.Since(began); took != lockSettle || stats.PacksRemoved+stats.PacksRepacked == 0 {
+			t.Errorf("it took %s, want %s; %+v", took, lockSettle, stats)
+		}
+		if locks, err := r.Locks(t.Context()); err != nil || len(locks) != 0 {
+			t.Errorf("left: %v, %v", locks, err)
+		}
+		verifyAll(t, be, map[restic.ID]map[string]files{kept.ID: sample(1)})
 	})
 }
 
@@ -172,7 +214,7 @@ func TestALockAheadAndAPruneNeverWorkTogether(t *testing.T) {
 				go func() {
 					defer close(done)
 					must(t, sleep(context.Background(), max(0, -offset)))
-					l, err := pruning.Lock(context.Background(), true)
+					l, err := exclusively(pruning)
 					if errors.Is(err, ErrLocked) {
 						return
 					}

@@ -19,6 +19,7 @@ type openPack struct {
 	blobs  []pack.Blob
 	header int  // size of the sealed header for blobs, with its length field
 	pooled bool // buf is from the pool
+	copied bool // its blobs come from other packs of the repository
 }
 
 // fits reports whether the blob and the header have room in the buffer.
@@ -66,10 +67,15 @@ func (w *writeState) upload(ctx context.Context, id restic.ID, p *openPack) erro
 	if err := w.r.index().AddPack(stored); err != nil {
 		return err
 	}
-	if p.blobs[0].Handle.Type == restic.TreeBlob {
-		w.r.idxMu.Lock()
-		w.r.fresh[id] = struct{}{}
-		w.r.idxMu.Unlock()
+	if p.isTrees() && !w.r.set.noReadBack {
+		// Before any index file lists it: what does not read back must not be
+		// taken for stored by the next run.
+		if err := w.r.readBack(ctx, id, p); err != nil {
+			w.mu.Lock()
+			w.unlisted = true
+			w.mu.Unlock()
+			return err
+		}
 	}
 	w.mu.Lock()
 	w.stored = append(w.stored, stored)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository/index"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository/pack"
@@ -110,23 +112,58 @@ func (r *Repository) Prune(ctx context.Context, opt PruneOptions) (PruneStats, e
 	if r.w.active() {
 		return PruneStats{}, fmt.Errorf("prune: %w", ErrBusy)
 	}
-	lock, err := r.Lock(ctx, false)
+	lock, err := r.LockAhead(ctx)
 	if err != nil {
 		return PruneStats{}, fmt.Errorf("prune: %w", err)
 	}
 	p := &pruner{r: r, opt: opt, roots: make(map[restic.ID]bool)}
-	err = p.prepare(lock.Context())
-	if err == nil && !opt.DryRun && p.plan.worthwhile() {
-		if err = p.repack(lock.Context()); err == nil {
-			err = p.commit(ctx, lock)
-		} else {
-			r.Abort()
-		}
+	if err = p.prepare(lock.Context()); err == nil && !opt.DryRun && p.plan.worthwhile() {
+		err = p.carryOut(ctx, lock)
 	}
+	err = lock.blame(err)
 	if err = errors.Join(err, lock.Unlock()); err != nil {
 		return p.stats, fmt.Errorf("prune: %w", err)
 	}
 	return p.stats, nil
+}
+
+// quickRepack is up to how many bytes are copied under the exclusive lock.
+// Copying needs a shared one only, and others need not wait for it; but where
+// it takes no longer than an exclusive lock takes to stand, the two go on side
+// by side.
+const quickRepack = 16 << 20
+
+// carryOut does what was planned. shared need not stand yet.
+func (p *pruner) carryOut(ctx context.Context, shared *Lock) error {
+	if p.plan.copies > quickRepack {
+		if err := p.repack(shared.Context()); err != nil {
+			p.r.Abort()
+			return err
+		}
+	}
+	exclusive, err := p.r.lockAhead(ctx, shared)
+	if err != nil {
+		return err
+	}
+	ectx := exclusive.Context()
+	if p.plan.copies <= quickRepack {
+		err = p.repack(ectx)
+	}
+	if err == nil {
+		err = exclusive.stand(ectx)
+	}
+	// Whoever planned while others were removing would see that lock fail.
+	if err == nil {
+		err = shared.stand(ectx)
+	}
+	if err == nil {
+		err = p.switchIndex(ectx)
+	} else {
+		p.r.Abort()
+	}
+	err = exclusive.blame(err)
+	shared.Release() // both at once; nothing is done any more
+	return errors.Join(err, exclusive.Unlock())
 }
 
 // pruner is the state of one prune.
@@ -148,16 +185,24 @@ func (p *pruner) progress(phase string, done, total int64) {
 
 // prepare marks what is needed and plans what to do.
 func (p *pruner) prepare(ctx context.Context) error {
-	if err := p.r.LoadIndex(ctx); err != nil {
+	listing, err := p.r.Refresh(ctx)
+	if err == nil {
+		err = listing.Damaged
+	}
+	if err != nil {
 		return err
 	}
 	p.idx = p.r.index()
 	p.marks = p.idx.NewMarks()
-	if err := p.mark(ctx); err != nil {
+	var objects map[restic.ID]object
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.mark(gctx, listing.Snapshots) })
+	// After the index: a pack that it lists is there by then.
+	g.Go(func() (err error) {
+		objects, err = p.listPacks(gctx)
 		return err
-	}
-	objects, err := p.listPacks(ctx)
-	if err != nil {
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := p.makePlan(objects); err != nil {
@@ -171,11 +216,7 @@ func (p *pruner) prepare(ctx context.Context) error {
 }
 
 // mark marks every blob of the snapshots that are not marked yet.
-func (p *pruner) mark(ctx context.Context) error {
-	snapshots, err := p.r.Snapshots(ctx, nil)
-	if err != nil {
-		return err
-	}
+func (p *pruner) mark(ctx context.Context, snapshots []*restic.Snapshot) error {
 	var trees []restic.ID
 	listed := make(map[restic.ID]bool, len(snapshots))
 	for _, s := range snapshots {
@@ -196,7 +237,7 @@ func (p *pruner) mark(ctx context.Context) error {
 	}
 	p.stats.Snapshots = len(p.roots)
 	p.progress("mark", 0, int64(len(trees)))
-	err = p.r.walkTrees(ctx, trees,
+	err := p.r.walkTrees(ctx, trees,
 		func(id restic.ID) bool {
 			// An unknown tree is entered, so that loading it fails loudly.
 			first, known := p.marks.Mark(restic.BlobHandle{ID: id, Type: restic.TreeBlob})
@@ -242,26 +283,21 @@ func (p *pruner) listPacks(ctx context.Context) (map[restic.ID]object, error) {
 	return objects, nil
 }
 
-// commit removes what the plan says, under an exclusive lock. Between the plan
-// and this lock others may have added snapshots that use what was unused, so
-// everything is looked at again.
-func (p *pruner) commit(ctx context.Context, shared *Lock) error {
-	exclusive, err := p.r.lock(ctx, true, shared.ID())
-	if err != nil {
-		return err
-	}
-	err = p.switchIndex(exclusive.Context())
-	return errors.Join(err, exclusive.Unlock())
-}
-
+// switchIndex removes what the plan says, under an exclusive lock. Between the
+// plan and this lock others may have added snapshots that use what was unused,
+// so everything is looked at again.
 func (p *pruner) switchIndex(ctx context.Context) error {
-	if err := p.r.LoadIndex(ctx); err != nil {
+	listing, err := p.r.Refresh(ctx)
+	if err == nil {
+		err = listing.Damaged
+	}
+	if err != nil {
 		return err
 	}
 	if p.r.index() != p.idx {
 		return errors.New("the index was rewritten by somebody else meanwhile, try again")
 	}
-	if err := p.mark(ctx); err != nil {
+	if err := p.mark(ctx, listing.Snapshots); err != nil {
 		return err
 	}
 	for id := range p.plan.unreferenced {
@@ -454,7 +490,6 @@ func (r *Repository) dropPacks(idx *index.Index, remove map[restic.ID]bool, writ
 	}
 	r.idxMu.Lock()
 	r.idx, r.stale = next, false
-	clear(r.fresh)
 	r.idxMu.Unlock()
 	r.trees.clear()
 	return nil

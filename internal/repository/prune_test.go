@@ -340,7 +340,7 @@ func TestPruneSparesWhatABackupBeganToUse(t *testing.T) {
 	// Everything of generation 0 is unused when the plan is made. Then a
 	// backup of the same data, from another host, finishes.
 	other := reopen(t, be)
-	lock, err := pruning.Lock(t.Context(), false)
+	lock, err := pruning.LockAhead(t.Context())
 	must(t, err)
 	p := &pruner{r: pruning, roots: make(map[restic.ID]bool)}
 	must(t, p.prepare(lock.Context()))
@@ -351,11 +351,11 @@ func TestPruneSparesWhatABackupBeganToUse(t *testing.T) {
 	must(t, err)
 	s := mustBackup(t, other, day(1), sample(0))
 	// While it holds its lock, nothing may be removed.
-	if err := p.commit(t.Context(), lock); !errors.Is(err, ErrLocked) {
-		t.Errorf("commit during a backup: %v", err)
+	if err := p.carryOut(t.Context(), lock); !errors.Is(err, ErrLocked) {
+		t.Errorf("prune during a backup: %v", err)
 	}
 	must(t, l.Unlock())
-	must(t, p.commit(t.Context(), lock))
+	must(t, p.carryOut(t.Context(), lock))
 	must(t, lock.Unlock())
 	verifyAll(t, be, map[restic.ID]map[string]files{s.ID: sample(0)})
 }

@@ -35,6 +35,7 @@ type prunePlan struct {
 	unreferenced map[restic.ID]bool
 	sizes        map[restic.ID]int64 // of unreferenced packs
 	unlisted     int64               // their sum
+	copies       int64               // bytes to copy from the packs to rewrite
 	writtenBytes int64               // by repacking
 	// chosen is the pack that keeps a needed blob which lies in several.
 	chosen map[restic.BlobHandle]restic.ID
@@ -234,6 +235,7 @@ func (p *pruner) chooseRewrites() {
 			return
 		}
 		cost += u.used
+		p.plan.copies = cost
 		p.plan.rewrite[u.id] = true
 		p.plan.order = append(p.plan.order, u.id)
 	}

@@ -5,14 +5,18 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository/pack"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 )
 
 const (
-	// repackReaders is how many packs are copied at once.
-	repackReaders = 3
+	// repackReaders is how many packs are copied at once. Most are the small
+	// ones of single backups, which cost a round trip and no more.
+	repackReaders = 16
+	// repackBytes bounds what they hold in memory.
+	repackBytes = 4 * maxRange
 	// maxGap is up to how many unneeded bytes between two blobs are read
 	// rather than skipped by a second request.
 	maxGap = 512 << 10
@@ -48,9 +52,10 @@ func (p *pruner) repack(ctx context.Context) error {
 	)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(repackReaders)
+	room := semaphore.NewWeighted(repackBytes)
 	for _, id := range p.plan.order {
 		g.Go(func() error {
-			n, intact, err := p.copyPack(gctx, id, before[id])
+			n, intact, err := p.copyPack(gctx, id, before[id], room)
 			mu.Lock()
 			defer mu.Unlock()
 			copied += n
@@ -81,30 +86,45 @@ func (p *pruner) repack(ctx context.Context) error {
 // copyPack copies blobs, which are in the order of their offsets. A blob that
 // is not authentic is not copied, and intact is false then; the last check
 // before removals spares its pack unless another copy exists.
-func (p *pruner) copyPack(ctx context.Context, id restic.ID, blobs []pack.Blob) (copied int64, intact bool, err error) {
+func (p *pruner) copyPack(ctx context.Context, id restic.ID, blobs []pack.Blob, room *semaphore.Weighted) (copied int64, intact bool, err error) {
 	intact = true
+	for len(blobs) > 0 && err == nil {
+		n, to := mergeRange(blobs)
+		var some int64
+		var sound bool
+		some, sound, err = p.copyRange(ctx, id, blobs[:n], to, room)
+		copied += some
+		intact = intact && sound
+		blobs = blobs[n:]
+	}
+	return copied, intact, err
+}
+
+// copyRange copies blobs that are read at once and end at to.
+func (p *pruner) copyRange(ctx context.Context, id restic.ID, blobs []pack.Blob, to int64, room *semaphore.Weighted) (copied int64, intact bool, err error) {
+	from := int64(blobs[0].Offset)
+	need := min(to-from, repackBytes) // a single blob may be longer
+	if err := room.Acquire(ctx, need); err != nil {
+		return 0, true, context.Cause(ctx)
+	}
+	defer room.Release(need)
 	scratch := p.r.scratch.get(0)
 	defer p.r.scratch.put(scratch)
-	for len(blobs) > 0 {
-		n, to := mergeRange(blobs)
-		from := int64(blobs[0].Offset)
-		buf, err := p.r.LoadPackRange(ctx, id, from, to-from, *scratch)
-		if err != nil {
+	buf, err := p.r.LoadPackRange(ctx, id, from, to-from, *scratch)
+	if err != nil {
+		return 0, true, err
+	}
+	*scratch, intact = buf, true
+	for _, b := range blobs {
+		sealed := buf[int64(b.Offset)-from:][:b.Length]
+		if p.r.key.Verify(sealed) != nil {
+			intact = false
+			continue
+		}
+		if err := p.r.w.addSealed(ctx, b, sealed); err != nil {
 			return copied, intact, err
 		}
-		*scratch = buf
-		for _, b := range blobs[:n] {
-			sealed := buf[int64(b.Offset)-from:][:b.Length]
-			if p.r.key.Verify(sealed) != nil {
-				intact = false
-				continue
-			}
-			if err := p.r.w.addSealed(ctx, b, sealed); err != nil {
-				return copied, intact, err
-			}
-			copied += int64(b.Length)
-		}
-		blobs = blobs[n:]
+		copied += int64(b.Length)
 	}
 	return copied, intact, nil
 }

@@ -53,6 +53,7 @@ type settings struct {
 	settle   time.Duration // see lockSettle
 	// treeMemory bounds the kept directories, in bytes.
 	treeMemory int
+	noReadBack bool
 }
 
 // Option changes a setting of a Repository.
@@ -78,6 +79,9 @@ func withSmallPacks(n int) Option { return func(s *settings) { s.packSize = n } 
 // withQuickLocks lets tests that take hundreds of locks alone not wait for
 // others.
 func withQuickLocks() Option { return func(s *settings) { s.settle = 0 } }
+
+// withoutReadBack lets tests store trees that are none.
+func withoutReadBack() Option { return func(s *settings) { s.noReadBack = true } }
 
 // InitOptions describes a new repository. The zero value will do.
 type InitOptions struct {
@@ -113,9 +117,6 @@ type Repository struct {
 	// stale is set when idx knows packs that no index file lists, so that the
 	// next LoadIndex starts over.
 	stale bool
-	// fresh holds the tree packs that this Repository wrote since the last
-	// verification: what VerifySnapshot reads again.
-	fresh map[restic.ID]struct{}
 }
 
 // identity is who writes keys and locks.
@@ -203,24 +204,41 @@ func Init(ctx context.Context, be backend.Backend, password secret.String, init 
 // ErrWrongPassword, ErrUnsupported, ErrDamaged, or what the backend reports.
 // The index is not loaded yet, see LoadIndex.
 func Open(ctx context.Context, be backend.Backend, password secret.String, opts ...Option) (*Repository, error) {
+	// The config and the keys do not depend on each other, and each costs a
+	// round trip or two.
+	octx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type opened struct {
+		id  restic.ID
+		key *crypto.Key
+		err error
+	}
+	keys := make(chan opened, 1)
+	go func() {
+		id, key, err := openKeys(octx, be, password)
+		keys <- opened{id, key, err}
+	}()
 	// Get and not Stat: an S3 store explains a refusal only in an answer with
 	// a body.
-	_, err := backend.ReadAll(ctx, be, configHandle, maxConfigSize)
-	if errors.Is(err, backend.ErrNotExist) {
-		return nil, fmt.Errorf("open repository in %s: %w", be.Location(), ErrNoRepository)
+	sealed, err := backend.ReadAll(ctx, be, configHandle, maxConfigSize)
+	if err != nil {
+		cancel()
+	}
+	k := <-keys
+	switch {
+	case errors.Is(err, backend.ErrNotExist):
+		err = ErrNoRepository
+	case err == nil:
+		err = k.err
+	}
+	var cfg config
+	if err == nil {
+		cfg, err = openConfig(sealed, k.key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open repository in %s: %w", be.Location(), err)
 	}
-	keyID, key, err := openKeys(ctx, be, password)
-	if err != nil {
-		return nil, fmt.Errorf("open repository in %s: %w", be.Location(), err)
-	}
-	cfg, err := readConfig(ctx, be, key)
-	if err != nil {
-		return nil, fmt.Errorf("open repository in %s: %w", be.Location(), err)
-	}
-	return newRepository(be, keyID, key, cfg, currentIdentity(), opts), nil
+	return newRepository(be, k.id, k.key, cfg, currentIdentity(), opts), nil
 }
 
 func newRepository(be backend.Backend, keyID restic.ID, key *crypto.Key, cfg config, who identity, opts []Option) *Repository {
@@ -235,7 +253,6 @@ func newRepository(be backend.Backend, keyID restic.ID, key *crypto.Key, cfg con
 		// with fewer, open packs could hold all buffers and nobody would move.
 		buffers: newBufferPool(set.workers+1+set.uploads, set.packSize+packSlack),
 		idx:     index.New(),
-		fresh:   make(map[restic.ID]struct{}),
 	}
 	r.trees = newWindowCache(r)
 	r.kept.limit = set.treeMemory

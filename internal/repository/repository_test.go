@@ -101,7 +101,7 @@ func TestBlobsOfEverySizeComeBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			be := mem.New()
-			r := newRepo(t, be, WithVerify(mode), withSmallPacks(1<<20))
+			r := newRepo(t, be, WithVerify(mode), withSmallPacks(1<<20), withoutReadBack())
 			sizes := []int{1, 2, 31, 32, 33, 4095, 4096, 1 << 16, 1<<20 - 1, 1 << 20, 4 << 20, 7 << 20}
 			want := make(map[restic.BlobHandle][]byte)
 			for i, n := range sizes {
@@ -153,7 +153,7 @@ func TestBlobsOfEverySizeComeBack(t *testing.T) {
 func TestConcurrentSavesStoreEachBlobOnce(t *testing.T) {
 	t.Parallel()
 	be := mem.New()
-	r := newRepo(t, be, withSmallPacks(1<<20))
+	r := newRepo(t, be, withSmallPacks(1<<20), withoutReadBack())
 	var (
 		mu     sync.Mutex
 		stored = make(map[restic.ID]int)

@@ -64,10 +64,54 @@ func (r *Repository) LoadSnapshot(ctx context.Context, id restic.ID) (*restic.Sn
 // A snapshot never changes, so those of the listing before are not read again.
 // They are shared between callers and must not be changed.
 func (r *Repository) Snapshots(ctx context.Context, filter func(*restic.Snapshot) bool) ([]*restic.Snapshot, error) {
+	ids, err := r.snapshotIDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.readSnapshots(ctx, ids, filter)
+}
+
+func (r *Repository) snapshotIDs(ctx context.Context) ([]restic.ID, error) {
 	ids, err := listIDs(ctx, r.be, backend.KindSnapshot)
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
+	return ids, nil
+}
+
+// Listing is what a repository holds at one moment.
+type Listing struct {
+	Snapshots []*restic.Snapshot // as Snapshots returns them
+	// Damaged says which snapshots are listed and cannot be read, or is nil.
+	Damaged error
+}
+
+// Refresh brings the index up to date as LoadIndex does, and lists the
+// snapshots on the way. The index covers all of them, because it is listed
+// after them.
+func (r *Repository) Refresh(ctx context.Context) (Listing, error) {
+	ids, err := r.snapshotIDs(ctx)
+	if err != nil {
+		return Listing{}, err
+	}
+	var l Listing
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.LoadIndex(gctx) })
+	g.Go(func() (err error) {
+		l.Snapshots, err = r.readSnapshots(gctx, ids, nil)
+		if errors.Is(err, ErrDamaged) {
+			l.Damaged, err = err, nil
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return Listing{}, err
+	}
+	return l, nil
+}
+
+// readSnapshots is Snapshots of those that a listing named.
+func (r *Repository) readSnapshots(ctx context.Context, ids []restic.ID, filter func(*restic.Snapshot) bool) ([]*restic.Snapshot, error) {
 	var (
 		mu   sync.Mutex
 		out  []*restic.Snapshot
@@ -121,13 +165,18 @@ func (c *snapshotCache) get(ctx context.Context, r *Repository, id restic.ID) (*
 	if err != nil {
 		return nil, err
 	}
+	c.add(s)
+	return s, nil
+}
+
+// add remembers a snapshot as it was read from the store.
+func (c *snapshotCache) add(s *restic.Snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil {
 		c.known = make(map[restic.ID]*restic.Snapshot)
 	}
-	c.known[id] = s
-	return s, nil
+	c.known[s.ID] = s
 }
 
 // keep forgets all snapshots but these.
@@ -145,9 +194,9 @@ func (c *snapshotCache) keep(ids []restic.ID) {
 // hexadecimal digits. None is backend.ErrNotExist; several are an error that
 // says so.
 func (r *Repository) FindSnapshot(ctx context.Context, prefix string) (*restic.Snapshot, error) {
-	ids, err := listIDs(ctx, r.be, backend.KindSnapshot)
+	ids, err := r.snapshotIDs(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
+		return nil, err
 	}
 	var found []restic.ID
 	for _, id := range ids {

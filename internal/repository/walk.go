@@ -7,9 +7,10 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 )
 
-// walkConcurrency is how many trees are loaded at once. Most come from the
-// cache of pack stretches, so a few suffice to hide the store's latency.
-const walkConcurrency = 4
+// walkConcurrency is how many trees are loaded at once. Those of one backup
+// come from the cache of pack stretches; those of many backups, as a prune
+// walks them, lie in many small packs that each cost a round trip.
+const walkConcurrency = 16
 
 // treeWalk visits trees in parallel, deepest first, so that the list of what
 // is still to do stays short.

@@ -52,6 +52,8 @@ type writeState struct {
 	err    error        // the first failure; sticks until Flush or Abort
 	stored []index.Pack // stored packs that no index file lists yet
 	blobs  int          // in stored
+	// unlisted is set when the table has a pack that no index file will list.
+	unlisted bool
 }
 
 func newWriteState(r *Repository) *writeState {
@@ -192,7 +194,7 @@ func (w *writeState) save(ctx context.Context, h restic.BlobHandle, plaintext []
 	} else {
 		// The shared pack is locked only for the copy.
 		if wr.sealed, err = seal(wr.sealed[:0]); err == nil {
-			err = w.addTree(ctx, blob, wr.sealed)
+			err = w.addTree(ctx, blob, wr.sealed, false)
 		}
 	}
 	wr.trim()
@@ -245,7 +247,7 @@ func (w *writeState) addSealed(ctx context.Context, b pack.Blob, sealed []byte) 
 	}
 	defer func() { w.writers <- wr }()
 	if b.Handle.Type == restic.TreeBlob {
-		return w.addTree(ctx, b, sealed)
+		return w.addTree(ctx, b, sealed, true)
 	}
 	wr.data, err = w.add(ctx, wr.data, b, appendSealed(sealed))
 	return err
@@ -255,10 +257,13 @@ func appendSealed(sealed []byte) func([]byte) ([]byte, error) {
 	return func(dst []byte) ([]byte, error) { return append(dst, sealed...), nil }
 }
 
-func (w *writeState) addTree(ctx context.Context, b pack.Blob, sealed []byte) error {
+func (w *writeState) addTree(ctx context.Context, b pack.Blob, sealed []byte, copied bool) error {
 	select {
 	case p := <-w.trees:
 		p, err := w.add(ctx, p, b, appendSealed(sealed))
+		if p != nil {
+			p.copied = copied // prunes and backups do not go together
+		}
 		w.trees <- p
 		return err
 	case <-ctx.Done():
@@ -423,9 +428,9 @@ func (w *writeState) reset() {
 	if w.cancel != nil {
 		w.cancel(nil)
 	}
-	unlisted := len(w.stored) > 0
+	unlisted := len(w.stored) > 0 || w.unlisted
 	w.ctx, w.cancel, w.err = nil, nil, nil
-	w.stored, w.blobs = nil, 0
+	w.stored, w.blobs, w.unlisted = nil, 0, false
 	w.mu.Unlock()
 
 	w.r.index().ReleaseClaims()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend/mem"
 	"github.com/envbackup/terraform-provider-envbackup/internal/fsmeta/fsmetatest"
 	"github.com/envbackup/terraform-provider-envbackup/internal/referee"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository"
@@ -64,7 +65,17 @@ func saveTree(t testing.TB, repo *repository.Repository, nodes ...string) restic
 func TestNamesFromTheRepositoryAreNotTrusted(t *testing.T) {
 	t.Parallel()
 
-	repo := newRepo(t)
+	store := mem.New()
+	repo := newRepoIn(t, store)
+	// A directory that is listed and not there.
+	gone := saveTree(t, repo)
+	if err := repo.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pack := repo.LookupBlob(restic.BlobHandle{ID: gone, Type: restic.TreeBlob})[0].Pack
+	if err := store.Delete(t.Context(), backend.Handle{Kind: backend.KindData, Name: pack.String()}); err != nil {
+		t.Fatal(err)
+	}
 	blob, _, _, err := repo.SaveBlob(t.Context(), restic.DataBlob, []byte("evil"))
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +88,7 @@ func TestNamesFromTheRepositoryAreNotTrusted(t *testing.T) {
 		return fmt.Sprintf(`{"name":"%s","type":"dir","mode":2147484141,"mtime":"2026-01-01T00:00:00Z","atime":"2026-01-01T00:00:00Z","ctime":"2026-01-01T00:00:00Z","uid":0,"gid":0,"content":null,"subtree":"%s"}`, name, tree)
 	}
 	tree := saveTree(t, repo, file(""), file("."), dir("..", inner.String()), file("../evil"), file("/evil"),
-		file(`a\\x00b`), dir("gone", strings.Repeat("ab", 32)), file("good"), `{"name":"sock","type":"socket","content":null}`)
+		file(`a\\x00b`), dir("gone", gone.String()), file("good"), `{"name":"sock","type":"socket","content":null}`)
 	if err := repo.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/archiver"
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend/mem"
 	"github.com/envbackup/terraform-provider-envbackup/internal/referee"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository"
@@ -26,7 +27,12 @@ import (
 // newRepo returns an empty repository in memory.
 func newRepo(t testing.TB) *repository.Repository {
 	t.Helper()
-	repo, err := repository.Init(t.Context(), mem.New(), secret.New("password"), repository.InitOptions{})
+	return newRepoIn(t, mem.New())
+}
+
+func newRepoIn(t testing.TB, be backend.Backend) *repository.Repository {
+	t.Helper()
+	repo, err := repository.Init(t.Context(), be, secret.New("password"), repository.InitOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

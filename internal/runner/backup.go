@@ -42,6 +42,15 @@ func (d *destinationRun) backup(ctx context.Context) (envbackup.Backup, error) {
 		}
 		return envbackup.Backup{}, d.explain(ctx, err)
 	}
+	// It exists, so nothing removes what it needs: others may go on.
+	lock.Release()
+	if report != nil {
+		if err := repo.VerifySnapshot(ctx, snapshot.ID); err != nil {
+			// It is there and may be whole: it must not count as a backup, nor
+			// may a retry adopt it.
+			return envbackup.Backup{}, d.explain(ctx, errors.Join(fmt.Errorf("read the new snapshot back: %w", err), repo.ForgetSnapshots(ctx, snapshot.ID)))
+		}
+	}
 	backup, err := d.row(snapshot)
 	if err != nil {
 		return envbackup.Backup{}, err
@@ -64,12 +73,14 @@ func (d *destinationRun) backup(ctx context.Context) (envbackup.Backup, error) {
 // snapshot adopts or takes the run's snapshot. The report is nil for an
 // adopted one.
 func (d *destinationRun) snapshot(ctx context.Context, repo *repository.Repository) (*restic.Snapshot, *archiver.Report, error) {
-	snapshots, err := repo.Snapshots(ctx, nil)
-	if errors.Is(err, repository.ErrDamaged) {
-		d.warn("at %s: %v", d.dest.Name, err) // no reason to take no backup
-	} else if err != nil {
+	listing, err := repo.Refresh(ctx)
+	if err != nil {
 		return nil, nil, err
 	}
+	if listing.Damaged != nil {
+		d.warn("at %s: %v", d.dest.Name, listing.Damaged) // no reason to take no backup
+	}
+	snapshots := listing.Snapshots
 	own := tagRun + "=" + d.run.ID
 	if i := slices.IndexFunc(snapshots, func(s *restic.Snapshot) bool { return s.Tags.Has(own) }); i >= 0 {
 		d.warn("an earlier attempt had left the backup at %s; it was taken over", d.dest.Name)
@@ -80,9 +91,6 @@ func (d *destinationRun) snapshot(ctx context.Context, repo *repository.Reposito
 		return nil, nil, err
 	}
 	d.recent = sizes
-	if err := repo.LoadIndex(ctx); err != nil {
-		return nil, nil, err
-	}
 	defer repo.Abort() // nothing is left to give up after a success
 	snapshot, report, err := archiver.Backup(ctx, repo, archiver.Request{
 		Sources:        d.sources,
@@ -98,11 +106,6 @@ func (d *destinationRun) snapshot(ctx context.Context, repo *repository.Reposito
 	})
 	if err != nil {
 		return nil, nil, err
-	}
-	if err := repo.VerifySnapshot(ctx, snapshot.ID); err != nil {
-		// It is there and may be whole: it must not count as a backup, nor may
-		// a retry adopt it.
-		return nil, nil, errors.Join(fmt.Errorf("read the new snapshot back: %w", err), repo.ForgetSnapshots(ctx, snapshot.ID))
 	}
 	return snapshot, report, nil
 }

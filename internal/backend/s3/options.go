@@ -60,7 +60,7 @@ type Options struct {
 	// later. Empty is no lock but the bucket's own.
 	LockMode string
 	LockFor  time.Duration
-	// Connections bounds the connections that are kept open; default 16.
+	// Connections bounds the connections that are kept open; default 32.
 	Connections int
 }
 
@@ -166,7 +166,7 @@ func resolve(ctx context.Context, opt Options) (aws.CredentialsProvider, string,
 func newTransport(opt Options) (*http.Transport, error) {
 	connections := opt.Connections
 	if connections <= 0 {
-		connections = 16
+		connections = 32
 	}
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,

@@ -267,6 +267,22 @@ func (x *Index) DropFile(id restic.ID) {
 	delete(x.files, id)
 }
 
+// Knows reports whether the blob is stored, or claimed by somebody who is
+// about to store it.
+func (x *Index) Knows(h restic.BlobHandle) (known bool) {
+	s := x.shard(&h.ID)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	x.find(s, &h, func(uint32) bool {
+		known = true
+		return false
+	})
+	if !known {
+		_, known = s.pending[h]
+	}
+	return known
+}
+
 // Has reports whether the blob is stored.
 func (x *Index) Has(h restic.BlobHandle) bool {
 	s := x.shard(&h.ID)
