@@ -8,20 +8,97 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// zstdWindow is how far back an encoder looks. More saves nothing, because few
+// blobs are longer, and an encoder takes twice as much memory: 16 MiB with the
+// default level's own window.
+const zstdWindow = 1 << 20
+
 // newEncoder makes an encoder for one goroutine at a time. Literals are
 // entropy-coded also in blocks without matches: that keeps small text files at
 // the size of the default level at the cost of the fastest.
-func newEncoder() *zstd.Encoder {
+func newEncoder() *zstd.Encoder { return newEncoderAt(zstd.SpeedFastest) }
+
+func newEncoderAt(level zstd.EncoderLevel) *zstd.Encoder {
 	enc, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderLevel(level),
 		zstd.WithAllLitEntropyCompression(true),
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(false),
+		zstd.WithWindowSize(zstdWindow),
 	)
 	if err != nil {
 		panic(err) // the options are constants
 	}
 	return enc
+}
+
+// compressor compresses blobs, one at a time. The zero value is ready.
+type compressor struct{ quick, thorough blobEncoder }
+
+// blobEncoder is an encoder that is made when it is needed first.
+type blobEncoder struct {
+	enc   *zstd.Encoder
+	count uint64 // of the blobs so far
+}
+
+// thoroughFrom is from how many bytes on text is compressed thoroughly.
+//
+// Compression is 55 % of the CPU of a full backup. By kind of content, the
+// fastest level against the default one, which is restic's:
+//
+//	                 larger   ns a byte
+//	SQL dump          7.9 %   4.5 to 7.0
+//	source >= 16 KiB  5.5 %   3.2 to 4.5
+//	source <  16 KiB  5.4 %   5.4 to 7.5
+//	binaries          4.0 %   3.3 to 5.4
+//	random bytes      0       0.5
+//
+// The fastest level everywhere stores 3.3 % more than restic; the default one
+// everywhere takes a quarter more CPU. So the default is spent where a byte of
+// it saves most: text, in pieces that are long enough.
+const thoroughFrom = 16 << 10
+
+// blob appends the compressed blob to dst. nth says how many blobs its encoder
+// had before.
+func (c *compressor) blob(dst, plain []byte) (out []byte, nth uint64) {
+	e, level := &c.quick, zstd.SpeedFastest
+	if len(plain) >= thoroughFrom && looksLikeText(plain) {
+		e, level = &c.thorough, zstd.SpeedDefault
+	}
+	if e.enc == nil {
+		e.enc = newEncoderAt(level)
+	}
+	nth = e.count
+	e.count++
+	return e.enc.EncodeAll(plain, dst), nth
+}
+
+func (c *compressor) close() {
+	for _, e := range []blobEncoder{c.quick, c.thorough} {
+		if e.enc != nil {
+			_ = e.enc.Close() // without a stream it has nothing to report
+		}
+	}
+}
+
+// looksLikeText guesses from two short samples. Being wrong costs a little
+// time or a little space.
+func looksLikeText(b []byte) bool {
+	const sample = 512
+	control, high := 0, 0
+	for _, start := range []int{0, len(b) / 2} {
+		for _, c := range b[start:min(start+sample, len(b))] {
+			switch {
+			case c == 0:
+				return false
+			case c < ' ' && c != '\n' && c != '\r' && c != '\t':
+				control++
+			case c >= 0x80:
+				high++
+			}
+		}
+	}
+	return control <= sample/64 && high <= sample
 }
 
 // decoder expands zstd frames whose sizes are not to be trusted.

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository/crypto"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository/index"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository/pack"
@@ -29,11 +27,10 @@ const (
 // writer is the state of one goroutine that saves blobs. A writer belongs to
 // whoever took it from writeState.writers.
 type writer struct {
-	enc     *zstd.Encoder
+	zip     compressor
 	scratch []byte // the compressed blob
 	check   []byte // the blob opened again
 	sealed  []byte // a tree before it is copied into the shared pack
-	count   uint64
 	data    *openPack
 }
 
@@ -73,10 +70,7 @@ func newWriteState(r *Repository) *writeState {
 func (w *writeState) close() {
 	for range cap(w.writers) {
 		wr := <-w.writers
-		if wr.enc != nil {
-			// Close of an encoder without a stream has nothing to report.
-			_ = wr.enc.Close()
-		}
+		wr.zip.close()
 	}
 }
 
@@ -168,7 +162,8 @@ func (w *writeState) save(ctx context.Context, h restic.BlobHandle, plaintext []
 	}
 	defer func() { w.writers <- wr }()
 
-	wr.scratch = wr.enc.EncodeAll(plaintext, wr.scratch[:0])
+	var nth uint64
+	wr.scratch, nth = wr.zip.blob(wr.scratch[:0], plaintext)
 	body, plainLen := wr.scratch, uint32(len(plaintext))
 	// Stock prune rewrites packs with trees that are not compressed, so trees
 	// always are.
@@ -176,8 +171,7 @@ func (w *writeState) save(ctx context.Context, h restic.BlobHandle, plaintext []
 		body, plainLen = plaintext, 0
 	}
 	blob := pack.Blob{Handle: h, Length: uint32(len(body) + crypto.Overhead), UncompressedLength: plainLen}
-	verify := w.r.set.verify == VerifyAll || w.r.set.verify == VerifySample && wr.count%verifyEvery == 0
-	wr.count++
+	verify := w.r.set.verify == VerifyAll || w.r.set.verify == VerifySample && nth%verifyEvery == 0
 
 	seal := func(dst []byte) ([]byte, error) {
 		start := len(dst)
@@ -207,9 +201,6 @@ func (w *writeState) save(ctx context.Context, h restic.BlobHandle, plaintext []
 func (w *writeState) takeWriter(ctx context.Context) (*writer, error) {
 	select {
 	case wr := <-w.writers:
-		if wr.enc == nil {
-			wr.enc = newEncoder()
-		}
 		return wr, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
