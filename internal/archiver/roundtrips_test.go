@@ -143,9 +143,9 @@ func TestRunsWaitForFewRoundTrips(t *testing.T) {
 		store := &far{Backend: mem.New()}
 		repo, err := repository.Init(t.Context(), store, secret.New("password"), repository.InitOptions{})
 		must(t, err)
-		reopen := func() {
+		reopen := func(opts ...repository.Option) {
 			must(t, repo.Close())
-			repo, err = repository.Open(t.Context(), store, secret.New("password"))
+			repo, err = repository.Open(t.Context(), store, secret.New("password"), opts...)
 			must(t, err)
 		}
 		const settle = 200 * time.Millisecond // from the lock's writing on
@@ -179,6 +179,26 @@ func TestRunsWaitForFewRoundTrips(t *testing.T) {
 		edit(2, 2)
 		measure("cold, a change", 10, 45, func() { reopen(); takeBackup(t, repo, root) })
 
+		// A daemon that was restarted has all it needs but the lists.
+		cached := repository.WithCache(filepath.Join(t.TempDir(), "cache"), 1<<30)
+		reopen(cached)
+		takeBackup(t, repo, root)
+		edit(3, 3)
+		measure("restarted, a change", 10, 17, func() {
+			reopen(cached)
+			takeBackup(t, repo, root)
+		})
+		var took time.Duration
+		var asked []string
+		for range 2 { // the first reads the trees of earlier backups
+			took, asked = store.cost(t, func() {
+				reopen(cached)
+				_, err := repo.Prune(t.Context(), repository.PruneOptions{DryRun: true})
+				must(t, err)
+			})
+		}
+		check("restarted, a prune's plan", 8, 0, 10, took, asked)
+
 		const backups, keep = 100, 10
 		for i := range backups {
 			for j := range 4 {
@@ -188,7 +208,7 @@ func TestRunsWaitForFewRoundTrips(t *testing.T) {
 		}
 		// 32 small objects a round trip: the snapshots, the index files, the
 		// packs of trees and those to copy.
-		took, asked := store.cost(t, func() {
+		took, asked = store.cost(t, func() {
 			reopen()
 			all, err := repo.Snapshots(t.Context(), nil)
 			must(t, err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/archiver"
@@ -34,11 +36,13 @@ func openEngine(ctx context.Context, p place, create bool) (*engine, error) {
 		return nil, err
 	}
 	be := retry.New(store, retry.Options{})
+	// As the peers have theirs: in the repository's own home.
+	cache := repository.WithCache(filepath.Join(os.Getenv("HOME"), "envbackup.cache"), repository.DefaultCacheSize)
 	var repo *repository.Repository
 	if create {
-		repo, err = repository.Init(ctx, be, secret.New(password), repository.InitOptions{})
+		repo, err = repository.Init(ctx, be, secret.New(password), repository.InitOptions{}, cache)
 	} else {
-		repo, err = repository.Open(ctx, be, secret.New(password))
+		repo, err = repository.Open(ctx, be, secret.New(password), cache)
 	}
 	if err != nil {
 		return nil, errors.Join(err, be.Close())

@@ -107,7 +107,9 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	endpoints := endpointList(c.AllowEndpoints)
-	d.vault, err = vault.Open(c.masterKeyFile(), d.store, vault.Config{Log: d.log, AllowEndpoint: endpoints.check})
+	d.vault, err = vault.Open(c.masterKeyFile(), d.store, vault.Config{
+		Log: d.log, AllowEndpoint: endpoints.check, CacheDir: c.path("cache"),
+	})
 	if err != nil {
 		return err
 	}

@@ -119,6 +119,10 @@ func (r *Repository) ParentTree(ctx context.Context, id restic.ID) (tree compact
 		}
 		return kept.tree, in == idx, nil
 	}
+	if tree, ok := r.localTree(id); ok {
+		r.kept.keep(id, tree, nil)
+		return tree, false, nil
+	}
 	decoded, err := r.LoadTree(ctx, id)
 	if err != nil {
 		return compact.Tree{}, false, err
@@ -132,8 +136,12 @@ func (r *Repository) ParentTree(ctx context.Context, id restic.ID) (tree compact
 }
 
 // KeepTree keeps the directory with this id in memory for the next backup, if
-// there is room. The caller has just saved it or loaded it.
-func (r *Repository) KeepTree(id restic.ID, tree compact.Tree) { r.kept.keep(id, tree, nil) }
+// there is room, and in the cache file, if there is one. The caller has just
+// saved it or loaded it.
+func (r *Repository) KeepTree(id restic.ID, tree compact.Tree) {
+	r.kept.keep(id, tree, nil)
+	r.keepLocalTree(id, tree)
+}
 
 // listsAll reports whether the index has all data blobs of a directory.
 func listsAll(idx *index.Index, tree compact.Tree) bool {

@@ -87,9 +87,13 @@ func (r *Repository) loadIndexFiles(ctx context.Context, idx *index.Index, ids [
 	g.SetLimit(readConcurrency)
 	for _, id := range ids {
 		g.Go(func() error {
-			packs, err := r.readIndexFile(ctx, id)
-			if err != nil {
-				return err
+			packs, ok := r.localIndex(id)
+			if !ok {
+				var err error
+				if packs, err = r.readIndexFile(ctx, id); err != nil {
+					return err
+				}
+				r.keepLocalIndex(id, packs)
 			}
 			return idx.AddFile(id, packs)
 		})
@@ -135,6 +139,7 @@ func (r *Repository) saveIndex(ctx context.Context) error {
 		return fmt.Errorf("save index: %w", err)
 	}
 	r.index().RegisterFile(id, packs)
+	r.keepLocalIndex(id, packs)
 	return nil
 }
 

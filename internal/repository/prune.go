@@ -237,7 +237,7 @@ func (p *pruner) mark(ctx context.Context, snapshots []*restic.Snapshot) error {
 	}
 	p.stats.Snapshots = len(p.roots)
 	p.progress("mark", 0, int64(len(trees)))
-	err := p.r.walkTrees(ctx, trees,
+	err := p.r.walkKeptTrees(ctx, trees,
 		func(id restic.ID) bool {
 			// An unknown tree is entered, so that loading it fails loudly.
 			first, known := p.marks.Mark(restic.BlobHandle{ID: id, Type: restic.TreeBlob})
@@ -482,6 +482,7 @@ func (r *Repository) dropPacks(idx *index.Index, remove map[restic.ID]bool, writ
 	}
 	for id, packs := range written {
 		next.RegisterFile(id, packs)
+		r.keepLocalIndex(id, packs)
 	}
 	for _, id := range old {
 		if _, rewritten := written[id]; !rewritten {

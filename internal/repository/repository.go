@@ -19,6 +19,7 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository/crypto"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository/index"
+	"github.com/envbackup/terraform-provider-envbackup/internal/repository/localcache"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 	"github.com/envbackup/terraform-provider-envbackup/internal/secret"
 )
@@ -54,6 +55,9 @@ type settings struct {
 	// treeMemory bounds the kept directories, in bytes.
 	treeMemory int
 	noReadBack bool
+	// cachePath is the file of WithCache; empty for none.
+	cachePath  string
+	cacheLimit int64 // in bytes
 }
 
 // Option changes a setting of a Repository.
@@ -110,6 +114,10 @@ type Repository struct {
 	snapshots snapshotCache
 	scratch   scratchPool
 	seenLocks seenLocks
+
+	// local is the cache file, or nil.
+	local    *localcache.File
+	localErr error
 
 	// idx is replaced as a whole when index files were removed.
 	idxMu sync.RWMutex
@@ -256,6 +264,7 @@ func newRepository(be backend.Backend, keyID restic.ID, key *crypto.Key, cfg con
 	}
 	r.trees = newWindowCache(r)
 	r.kept.limit = set.treeMemory
+	r.openLocal()
 	r.w = newWriteState(r)
 	return r
 }
@@ -286,6 +295,7 @@ func (r *Repository) Close() error {
 	r.w.close()
 	r.buffers.close()
 	r.zdec.close()
+	r.closeLocal()
 	if err := r.be.Close(); err != nil {
 		return fmt.Errorf("close repository: %w", err)
 	}

@@ -161,9 +161,13 @@ func (c *snapshotCache) get(ctx context.Context, r *Repository, id restic.ID) (*
 	if ok {
 		return s, nil
 	}
-	s, err := r.LoadSnapshot(ctx, id)
-	if err != nil {
-		return nil, err
+	s, ok = r.localSnapshot(id)
+	if !ok {
+		var err error
+		if s, err = r.LoadSnapshot(ctx, id); err != nil {
+			return nil, err
+		}
+		r.keepLocalSnapshot(s)
 	}
 	c.add(s)
 	return s, nil

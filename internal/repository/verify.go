@@ -23,5 +23,9 @@ func (r *Repository) VerifySnapshot(ctx context.Context, id restic.ID) error {
 	}
 	// The next listing need not read it once more.
 	r.snapshots.add(s)
+	r.keepLocalSnapshot(s)
+	if r.local != nil {
+		r.local.Flush()
+	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
+	"github.com/envbackup/terraform-provider-envbackup/internal/restic/compact"
 )
 
 // walkConcurrency is how many trees are loaded at once. Those of one backup
@@ -19,6 +20,9 @@ type treeWalk struct {
 	// enter is asked before a tree is loaded, one call at a time for a tree;
 	// false skips it.
 	enter func(id restic.ID) bool
+	// kept allows trees that were read before; who looks at what the store has
+	// does not.
+	kept bool
 	// visit gets the loaded tree, or the error of loading it. Calls run
 	// concurrently. An error ends the walk.
 	visit func(id restic.ID, t *restic.Tree, err error) error
@@ -30,8 +34,17 @@ type treeWalk struct {
 	err   error
 }
 
+// walkTrees visits the roots and all below them as they are in the store.
 func (r *Repository) walkTrees(ctx context.Context, roots []restic.ID, enter func(restic.ID) bool, visit func(restic.ID, *restic.Tree, error) error) error {
-	w := &treeWalk{r: r, enter: enter, visit: visit}
+	return r.walk(ctx, &treeWalk{r: r, enter: enter, visit: visit}, roots)
+}
+
+// walkKeptTrees does so with what is known of them from earlier.
+func (r *Repository) walkKeptTrees(ctx context.Context, roots []restic.ID, enter func(restic.ID) bool, visit func(restic.ID, *restic.Tree, error) error) error {
+	return r.walk(ctx, &treeWalk{r: r, enter: enter, visit: visit, kept: true}, roots)
+}
+
+func (r *Repository) walk(ctx context.Context, w *treeWalk, roots []restic.ID) error {
 	w.ready.L = &w.mu
 	w.push(roots)
 	stop := context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })
@@ -96,7 +109,7 @@ func (w *treeWalk) run(ctx context.Context) {
 }
 
 func (w *treeWalk) step(ctx context.Context, id restic.ID) error {
-	tree, err := w.r.LoadTree(ctx, id)
+	tree, err := w.load(ctx, id)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -111,4 +124,22 @@ func (w *treeWalk) step(ctx context.Context, id restic.ID) error {
 	}
 	w.push(children)
 	return nil
+}
+
+func (w *treeWalk) load(ctx context.Context, id restic.ID) (*restic.Tree, error) {
+	if !w.kept {
+		return w.r.LoadTree(ctx, id)
+	}
+	if kept, ok := w.r.keptTree(id); ok {
+		if nodes, err := kept.Nodes(); err == nil {
+			return &restic.Tree{Nodes: nodes}, nil
+		}
+	}
+	tree, err := w.r.LoadTree(ctx, id)
+	if err == nil && w.r.local != nil {
+		if known, ok := compact.Encode(tree.Nodes); ok {
+			w.r.keepLocalTree(id, known)
+		}
+	}
+	return tree, err
 }

@@ -43,6 +43,10 @@ type Config struct {
 	// AllowEndpoint refuses an S3 endpoint that the operator does not allow;
 	// nil allows all.
 	AllowEndpoint func(endpoint string) error
+	// CacheDir is where repositories keep what they read, a file each, so that
+	// it need not be read again after a restart; empty for nowhere. It is made
+	// when it is needed.
+	CacheDir string
 	// Retry bounds how long calls to a store are tried again; the zero value
 	// takes package retry's defaults.
 	Retry retry.Options
@@ -185,8 +189,8 @@ func (v *Vault) openRepository(ctx context.Context, be backend.Backend, env envb
 	if err != nil {
 		return nil, err
 	}
-	verify := repository.WithVerify(verifyMode(dest.VerifyWrites))
-	repo, err := repository.Open(ctx, be, password, verify)
+	options := []repository.Option{repository.WithVerify(verifyMode(dest.VerifyWrites)), v.cache(env, dest)}
+	repo, err := repository.Open(ctx, be, password, options...)
 	switch {
 	case errors.Is(err, repository.ErrNoRepository):
 		if row.Location == place && row.RepositoryID != "" {
@@ -200,7 +204,7 @@ func (v *Vault) openRepository(ctx context.Context, be backend.Backend, env envb
 		if err := v.makeDirectory(ctx, dest); err != nil {
 			return nil, err
 		}
-		repo, err = repository.Init(ctx, be, password, repository.InitOptions{}, verify)
+		repo, err = repository.Init(ctx, be, password, repository.InitOptions{}, options...)
 		if err != nil {
 			return nil, Explain(err, place)
 		}
@@ -208,6 +212,9 @@ func (v *Vault) openRepository(ctx context.Context, be backend.Backend, env envb
 		row.CreatedAt = time.Now().UTC()
 	case err != nil:
 		return nil, Explain(err, place)
+	}
+	if err := repo.CacheError(); err != nil {
+		v.cfg.Log.WarnContext(ctx, "runs without a cache file: the first one after a restart takes longer", "location", place, "error", err)
 	}
 	if row.RepositoryID != repo.ID() || row.Location != place {
 		row.RepositoryID, row.Location = repo.ID(), place
@@ -228,6 +235,16 @@ func (v *Vault) openRepository(ctx context.Context, be backend.Backend, env envb
 		v.cfg.Log.InfoContext(ctx, "removed stale locks", "location", place, "count", len(cleared))
 	}
 	return repo, nil
+}
+
+// cache is where the repository of the two keeps what it read.
+func (v *Vault) cache(env envbackup.Environment, dest envbackup.Destination) repository.Option {
+	if v.cfg.CacheDir == "" {
+		return repository.WithCache("", 0)
+	}
+	// Without the directory the file cannot be opened either, and that is told.
+	_ = os.MkdirAll(v.cfg.CacheDir, 0o700)
+	return repository.WithCache(filepath.Join(v.cfg.CacheDir, env.ID+"-"+dest.ID), repository.DefaultCacheSize)
 }
 
 // makeDirectory makes a local destination's directory at its first use, but

@@ -322,3 +322,34 @@ func TestAddressIsWhatResticTakes(t *testing.T) {
 		}
 	}
 }
+
+// Issue 4, item 2: what was read survives a restart, in a file of its own for
+// each repository. Without it everything works, only slower.
+func TestRepositoriesHaveACacheFileWhereThereIsRoom(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	dir := filepath.Join(t.TempDir(), "cache")
+	blocked := filepath.Join(t.TempDir(), "a file")
+	if err := os.WriteFile(blocked, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{dir: true, blocked: false, "": true} {
+		v, err := vault.Open(f.keyFile, f.store, vault.Config{CacheDir: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		repo, err := v.Repository(t.Context(), f.env.ID, f.dest.ID)
+		if err != nil {
+			t.Fatalf("cache in %q: %v", name, err)
+		}
+		if err := repo.CacheError(); (err == nil) != want {
+			t.Errorf("cache in %q: %v", name, err)
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("cache files: %v, %v, want one", files, err)
+	}
+}

@@ -280,6 +280,28 @@ func FuzzDecodeFile(f *testing.F) {
 	})
 }
 
+// What a cache gives back is what was put there, and never more than there is
+// memory for.
+func FuzzDecodeBinary(f *testing.F) {
+	f.Add(AppendBinary(nil, []Pack{packOf(1, 0, 2, restic.DataBlob), packOf(2, 0, 1, restic.TreeBlob)}))
+	f.Add(append(make([]byte, restic.IDSize), 0xff, 0xff, 0xff, 0xff, 0x0f))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		packs, err := DecodeBinary(b)
+		if err != nil {
+			return
+		}
+		again, err := DecodeBinary(AppendBinary(nil, packs))
+		if err != nil || len(again) != len(packs) {
+			t.Fatalf("%d packs become %d, %v", len(packs), len(again), err)
+		}
+		for i := range packs {
+			if again[i].ID != packs[i].ID || !slices.Equal(again[i].Blobs, packs[i].Blobs) {
+				t.Fatalf("pack %d: %+v becomes %+v", i, packs[i], again[i])
+			}
+		}
+	})
+}
+
 func BenchmarkDecodeFile(b *testing.B) {
 	doc := EncodeFile([]Pack{packOf(1, 0, 50_000, restic.DataBlob)})
 	b.SetBytes(int64(len(doc)))

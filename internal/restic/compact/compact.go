@@ -3,7 +3,8 @@
 // how nodes lie in memory; which directories are worth keeping, and whether
 // they are still true of a repository, is for others to decide.
 //
-// The form is no format: it is neither stored nor read from elsewhere. What is
+// The form is no format: it is stored in caches of this host only, which begin
+// anew when their version changes, as it must when the form does. What is
 // decoded equals what was encoded in every field, so that its JSON does, too.
 package compact
 
@@ -23,6 +24,13 @@ type Tree struct{ data string }
 
 // Size is what the tree takes in memory, in bytes.
 func (t Tree) Size() int { return len(t.data) }
+
+// Data is the tree as bytes, for FromData of the same version of this program.
+func (t Tree) Data() []byte { return []byte(t.data) }
+
+// FromData returns the tree with these bytes. Those that are none make a
+// Reader end with an error.
+func FromData(data []byte) Tree { return Tree{data: string(data)} }
 
 // What an entry holds, and which of it is as in the entry before.
 const (
