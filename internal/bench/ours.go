@@ -118,10 +118,13 @@ func (e *engine) restore(ctx context.Context, target string) error {
 
 // prune forgets all but the newest keep snapshots and removes their data.
 func (e *engine) prune(ctx context.Context, keep int) (repository.PruneStats, error) {
-	snapshots, err := e.Snapshots(ctx, nil)
-	if err != nil {
+	// The daemon has the index from its last run. Here it is loaded beside the
+	// snapshots; Prune looks whether it is still true, under its lock.
+	listing, err := e.Refresh(ctx)
+	if err := errors.Join(err, listing.Damaged); err != nil {
 		return repository.PruneStats{}, err
 	}
+	snapshots := listing.Snapshots
 	var ids []restic.ID
 	for _, s := range snapshots[:max(0, len(snapshots)-keep)] {
 		ids = append(ids, s.ID)
