@@ -19,8 +19,9 @@ const DefaultListen = "127.0.0.1:8420"
 // environment and flags; a program that embeds the daemon fills it itself, on
 // top of Default.
 type Config struct {
-	// DataDir holds the state, the keys and, with Dev, backups. It is made
-	// (mode 0700) where it is missing, and used by one daemon at a time.
+	// DataDir holds the state, the keys, what was read from repositories (cache,
+	// which may be deleted while the daemon is down) and, with Dev, backups. It
+	// is made (mode 0700) where it is missing, and used by one daemon at a time.
 	DataDir string
 	// Dev allows every path, offers the destination "local" below DataDir, and
 	// says so.
