@@ -87,7 +87,7 @@ func TestVerifyFromTheCommandLine(t *testing.T) {
 			if row.Status != envbackup.BackupDamaged || row.VerifiedAt != nil {
 				t.Errorf("the backup is %s, verified at %v", row.Status, row.VerifiedAt)
 			}
-			if out := in.run("schedules", "list"); !strings.Contains(out, "shop/nightly is damaged: backup "+shown.ID) {
+			if out := in.run("schedules", "list"); !strings.Contains(out, "shop/nightly (damaged): backup "+shown.ID) {
 				t.Errorf("schedules list says %q", out)
 			}
 			if r := in.try("backups", "verify", "latest", "--environment", "shop"); r.code != 3 {
