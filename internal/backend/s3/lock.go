@@ -141,12 +141,13 @@ func (b *Backend) noLock(op string, h backend.Handle, err error) error {
 func (b *Backend) explainLock(ctx context.Context, op string, h backend.Handle, err error) error {
 	permanent := backend.KindOf(b.explain.error(ctx, op, h, err)) == backend.Permanent
 	if !permanent || ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // whoever is cancelled is told so elsewhere
 	}
-	if locks, asked := b.bucketLocks(ctx); asked == nil && !locks {
-		return b.noLock(op, h, err)
+	locks, failed := b.bucketLocks(ctx)
+	if locks || failed != nil {
+		return nil //nolint:nilerr // what cannot be asked explains nothing
 	}
-	return nil
+	return b.noLock(op, h, err)
 }
 
 // wantsChecksum reports whether a put without a checksum may have been refused
