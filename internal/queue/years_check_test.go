@@ -198,7 +198,7 @@ func (w *world) checkRuns(p *plan, runs []envbackup.Run) {
 
 // warned reports whether a run said anything but that removals wait.
 func warned(r envbackup.Run) bool {
-	return slices.ContainsFunc(r.Warnings, func(text string) bool { return !strings.Contains(text, "(R4)") })
+	return slices.ContainsFunc(r.Warnings, func(text string) bool { return !strings.Contains(text, "envbackup prune confirm") })
 }
 
 // startTolerance is how late a run may start: the daemon looks once a second,
