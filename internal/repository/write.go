@@ -348,8 +348,11 @@ func (r *Repository) Flush(ctx context.Context) error {
 	if !w.active() {
 		return w.failure()
 	}
-	stop := context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })
-	defer stop()
+	failed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(failed)
+		w.fail(context.Cause(ctx))
+	})
 	writers := w.holdAll()
 	defer w.releaseAll(writers)
 
@@ -365,6 +368,9 @@ func (r *Repository) Flush(ctx context.Context) error {
 		err = errors.Join(err, r.saveIndex(ctx))
 	} else if err == nil {
 		err = context.Cause(ctx)
+	}
+	if !stop() {
+		<-failed // a failure that came after reset would be the next saving's
 	}
 	w.reset()
 	if err != nil {
