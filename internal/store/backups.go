@@ -191,10 +191,15 @@ func lastGood(ctx context.Context, q querier, scheduleID string) (envbackup.Back
 // is older than the last suspect backup that a person acknowledged does not
 // count either.
 func (s *Store) RecentSizes(ctx context.Context, scheduleID, exceptRun string, n int) ([]int64, error) {
-	sizes, err := all(ctx, s.read, `SELECT MAX(size) FROM backups
-		WHERE schedule_id = $1 AND run_id <> $2 AND status = 'complete' AND trigger_kind IN ('schedule', 'catch_up', 'create')
-			AND nominal >= COALESCE((SELECT MAX(nominal) FROM backups WHERE schedule_id = $1 AND acknowledged_at <> 0), 0)
-		GROUP BY nominal, run_id ORDER BY nominal DESC LIMIT $3`, []any{scheduleID, exceptRun, n}, func(row scanner) (int64, error) {
+	// Grouping a ledger of years would cost each run more than its backup, so
+	// only its end is: a run leaves one row for each destination.
+	const destinations = 64
+	sizes, err := all(ctx, s.read, `SELECT MAX(size) FROM (
+			SELECT nominal, run_id, size FROM backups
+			WHERE schedule_id = $1 AND run_id <> $2 AND status = 'complete' AND trigger_kind IN ('schedule', 'catch_up', 'create')
+				AND nominal >= COALESCE((SELECT MAX(nominal) FROM backups WHERE schedule_id = $1 AND acknowledged_at <> 0), 0)
+			ORDER BY nominal DESC, id DESC LIMIT $3) AS recent
+		GROUP BY nominal, run_id ORDER BY nominal DESC LIMIT $4`, []any{scheduleID, exceptRun, n * destinations, n}, func(row scanner) (int64, error) {
 		var size int64
 		err := row.Scan(&size)
 		return size, err

@@ -4,6 +4,7 @@
 ALTER TABLE backups ADD COLUMN locked_until BIGINT NOT NULL DEFAULT 0;
 -- When a person said that a suspect backup is good: the baseline of R9.
 ALTER TABLE backups ADD COLUMN acknowledged_at BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX backups_acknowledged ON backups (schedule_id, nominal) WHERE acknowledged_at <> 0;
 
 -- Since when data that no snapshot needs waits to be removed, and why (R12).
 ALTER TABLE repositories ADD COLUMN reclaim_since BIGINT NOT NULL DEFAULT 0;
@@ -20,5 +21,6 @@ ALTER TABLE set_aside DROP COLUMN note;
 ALTER TABLE set_aside DROP COLUMN cancelled;
 ALTER TABLE repositories DROP COLUMN reclaim_why;
 ALTER TABLE repositories DROP COLUMN reclaim_since;
+DROP INDEX backups_acknowledged;
 ALTER TABLE backups DROP COLUMN acknowledged_at;
 ALTER TABLE backups DROP COLUMN locked_until;
