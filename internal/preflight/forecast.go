@@ -19,8 +19,9 @@ type Forecast struct {
 	// WorstCaseGap is the largest distance between two runs, with changes of
 	// the clock, blackout windows and jitter: "25h", or "over 24 years".
 	WorstCaseGap string
-	// MaxBackups is the most backups of the schedule that are ever kept at each
-	// destination, without manual and held ones; 0 for no bound (keep_all).
+	// MaxBackups is the most backups of the schedule that the rules keep at any
+	// time at each destination, without manual and held ones and those whose
+	// removal waits for the grace (R4); 0 for no bound (keep_all).
 	MaxBackups int64
 }
 

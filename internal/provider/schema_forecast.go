@@ -77,7 +77,7 @@ func (d *forecastDataSource) Schema(ctx context.Context, _ datasource.SchemaRequ
 		"worst_case_gap": computedText("The longest time between two runs, over the years 2000 to 2040; null while that is not valid."),
 		"max_backups": schema.Int64Attribute{
 			Computed:            true,
-			MarkdownDescription: "The most backups that are ever kept at each destination, without manual and held ones; null with `keep_all`, and while something is not valid.",
+			MarkdownDescription: "The most backups that the rules keep at any time at each destination, without manual and held ones and those that wait for `prune_grace`; null with `keep_all`, and while something is not valid.",
 		},
 		"runs_per_day": schema.Float64Attribute{Computed: true, MarkdownDescription: "How many runs a day there are on average, over the 28 days after `from`."},
 		"next_runs": schema.ListNestedAttribute{

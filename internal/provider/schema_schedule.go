@@ -134,7 +134,7 @@ func (r *scheduleResource) Schema(_ context.Context, _ resource.SchemaRequest, r
 			},
 			"max_backups": schema.Int64Attribute{
 				Computed:            true,
-				MarkdownDescription: "The most backups that are ever kept at each destination, without manual and held ones; null with `keep_all`. Known at plan.",
+				MarkdownDescription: "The most backups that the rules keep at any time at each destination, without manual and held ones and those that wait for `prune_grace`; null with `keep_all`. Known at plan.",
 			},
 		},
 	}
