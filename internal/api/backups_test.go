@@ -134,6 +134,33 @@ func TestBackupsCarryTheirReasons(t *testing.T) {
 	}
 }
 
+// SEMANTICS section 4: what lies where a destination was before its place
+// changed stays listed, as detached, and counts for nothing.
+func TestBackupsLeftBehindAreDetached(t *testing.T) {
+	t.Parallel()
+	s, sch := shop(t)
+	newest := time.Now().Add(-time.Hour).Truncate(time.Second)
+	backups := addBackups(t, s, sch, 4, newest)
+	if err := s.Store.SaveRepository(t.Context(), &envbackup.Repository{
+		DestinationID: backups[0].DestinationID, EnvironmentID: backups[0].EnvironmentID, SealedPassword: []byte("x"),
+		CreatedAt: newest.AddDate(0, 0, -1),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	page, _ := must[wire.BackupPage](t, s, request{method: "GET", path: "/api/v1/backups"})
+	if page.Total != 4 {
+		t.Fatalf("%d backups are listed, want all 4", page.Total)
+	}
+	for i, b := range page.Items {
+		if left := i > 1; b.Detached != left || !b.Kept || strings.HasPrefix(b.KeptBecause[0], "detached: ") != left {
+			t.Errorf("backup %d = detached %t, kept %t because %q; want detached %t", i, b.Detached, b.Kept, b.KeptBecause, left)
+		}
+	}
+	if one, _ := must[wire.Backup](t, s, request{method: "GET", path: "/api/v1/backups/" + backups[3].ID}); !one.Detached {
+		t.Errorf("asked for by itself it is %+v, want detached", one)
+	}
+}
+
 // The page's verdicts are made once for a schedule, not once for a page.
 func TestBackupPagesAreCheapOnceJudged(t *testing.T) {
 	t.Parallel()

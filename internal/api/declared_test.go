@@ -263,7 +263,7 @@ func TestDestinationIsProbed(t *testing.T) {
 	moved, _ := must[wire.Destination](t, s, request{method: "PUT", path: "/api/v1/destinations/d", body: to})
 	want := envbackup.Finding{
 		Severity: envbackup.SeverityWarning, Rule: "destination-moved", Path: "s3", Summary: "Destination moves",
-		Detail: `Backups of "d" have gone to s3:b and go to s3:c from now on. The one backup at the old place stays there and in the lists, ` +
+		Detail: `Backups of "d" have gone to s3:b and go to s3:c from now on. The one backup at the old place stays there and in the lists, as detached, ` +
 			`but this daemon no longer restores, verifies or prunes there. To take everything along, copy what lies below the old place to the new one before you apply.`,
 	}
 	if diff := cmp.Diff([]envbackup.Finding{want}, planned.Findings); diff != "" {

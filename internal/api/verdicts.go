@@ -30,6 +30,9 @@ type verdictKey struct{ scheduleID, destinationID string }
 type decided struct {
 	at    time.Time
 	items map[string]retention.Item // by backup id
+	// detached are the backups that lie where the destination was before; they
+	// are kept.
+	detached map[string]bool
 }
 
 func newVerdicts() *verdicts { return &verdicts{byKey: map[verdictKey]decided{}} }
@@ -84,13 +87,18 @@ func (s *server) backupDocs(ctx context.Context, backups []envbackup.Backup) ([]
 		case b.ScheduleID == "":
 			body.KeptBecause = []string{"belongs to no schedule, so nothing prunes it"}
 		default:
-			item, found, err := s.verdictOn(ctx, b, fresh)
+			d, err := s.verdictOn(ctx, b, fresh)
 			if err != nil {
 				return nil, err
 			}
-			if found {
+			item, found := d.items[b.ID]
+			switch {
+			case d.detached[b.ID]:
+				body.Detached = true
+				body.KeptBecause = []string{"detached: it lies where the destination was before, and nothing prunes it there"}
+			case found:
 				body.Kept, body.KeptBecause = item.Keep, nonNil(item.Reasons)
-			} else {
+			default:
 				body.KeptBecause = []string{"its schedule is gone, so nothing prunes it"}
 			}
 		}
@@ -99,27 +107,31 @@ func (s *server) backupDocs(ctx context.Context, backups []envbackup.Backup) ([]
 	return docs, nil
 }
 
-// verdictOn returns what is decided about one backup; found is false when its
-// schedule is gone.
-func (s *server) verdictOn(ctx context.Context, b envbackup.Backup, fresh map[verdictKey]decided) (item retention.Item, found bool, err error) {
+// verdictOn returns what is decided about the backups among which b is; it is
+// in none of them when its schedule is gone.
+func (s *server) verdictOn(ctx context.Context, b envbackup.Backup, fresh map[verdictKey]decided) (decided, error) {
 	key := verdictKey{b.ScheduleID, b.DestinationID}
-	if d, ok := s.verdicts.get(key, s.Now()); ok {
-		if item, ok = d.items[b.ID]; ok {
-			return item, true, nil
-		}
+	if d, ok := s.verdicts.get(key, s.Now()); ok && d.has(b.ID) {
+		return d, nil
 	}
 	d, ok := fresh[key]
-	if !ok {
-		if d, err = s.decide(ctx, key); err != nil {
-			return item, false, err
-		}
-		fresh[key] = d
-		if d.items != nil {
-			s.verdicts.put(key, d)
-		}
+	if ok {
+		return d, nil
 	}
-	item, found = d.items[b.ID]
-	return item, found, nil
+	d, err := s.decide(ctx, key)
+	if err != nil {
+		return decided{}, err
+	}
+	fresh[key] = d
+	if d.items != nil {
+		s.verdicts.put(key, d)
+	}
+	return d, nil
+}
+
+func (d decided) has(id string) bool {
+	_, judged := d.items[id]
+	return judged || d.detached[id]
 }
 
 // decide asks retention about all backups of a schedule at a destination; the
@@ -145,8 +157,18 @@ func (s *server) decide(ctx context.Context, key verdictKey) (decided, error) {
 	if err != nil {
 		return decided{}, err
 	}
-	points := make([]retention.Point, 0, len(backups))
+	// What is older than the repository lies where the destination was before,
+	// and retention does not count it.
+	repository, err := s.Store.Repository(ctx, key.destinationID, sch.EnvironmentID)
+	if err != nil && envbackup.CodeOf(err) != envbackup.CodeNotFound {
+		return decided{}, err
+	}
+	points, detached := make([]retention.Point, 0, len(backups)), map[string]bool{}
 	for _, b := range backups {
+		if b.CompletedAt.Before(repository.CreatedAt) {
+			detached[b.ID] = true
+			continue
+		}
 		points = append(points, b.Point())
 	}
 	plan := retention.Plan(points, policy, loc, now)
@@ -154,5 +176,5 @@ func (s *server) decide(ctx context.Context, key verdictKey) (decided, error) {
 	for _, item := range plan.Items {
 		items[item.Point.ID] = item
 	}
-	return decided{at: now, items: items}, nil
+	return decided{at: now, items: items, detached: detached}, nil
 }

@@ -208,12 +208,17 @@ func (a *app) backupTable(backups []wire.Backup) error {
 	return a.table([]string{"BACKUP", "SCHEDULE", "DESTINATION", "TIME", "TRIGGER", "STATUS", "SIZE", "ADDED", "KEPT BECAUSE"}, rows)
 }
 
-// statusCell is a backup's status, with its proof.
+// statusCell is a backup's status, with its proof and whether it was left
+// behind.
 func statusCell(b wire.Backup) string {
+	cell := string(b.Status)
 	if b.VerifiedAt != nil {
-		return string(b.Status) + ", verified"
+		cell += ", verified"
 	}
-	return string(b.Status)
+	if b.Detached {
+		cell += ", detached"
+	}
+	return cell
 }
 
 // verdict says in a cell why a backup stays or goes.

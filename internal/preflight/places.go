@@ -48,7 +48,7 @@ func Moved(before, after envbackup.DestinationSpec, backups int64) (f envbackup.
 	}
 	return envbackup.Finding{
 		Severity: envbackup.SeverityWarning, Rule: RuleMoved, Path: path, Summary: "Destination moves",
-		Detail: fmt.Sprintf("Backups of %s have gone to %s and go to %s from now on. %s there and in the lists, but this daemon no longer "+
+		Detail: fmt.Sprintf("Backups of %s have gone to %s and go to %s from now on. %s there and in the lists, as detached, but this daemon no longer "+
 			"restores, verifies or prunes there. To take everything along, copy what lies below the old place to the new one before you apply.",
 			quote(after.Name), from, to, what),
 	}, true

@@ -310,7 +310,7 @@ func TestMovedDestination(t *testing.T) {
 		t.Errorf("nothing is left behind, and it is said:\n%s", out)
 	}
 	addHistory(t, d, time.Now(), map[string]int{"disk": 2})
-	words := fmt.Sprintf(`Backups of "disk" have gone to %s and go to %s from now on. The 2 backups at the old place stay there and in the lists,`,
+	words := fmt.Sprintf(`Backups of "disk" have gone to %s and go to %s from now on. The 2 backups at the old place stay there and in the lists, as detached,`,
 		filepath.Join(dir, "disk"), filepath.Join(dir, "two"))
 	out := w.run(t, "plan", "-no-color")
 	wantText(t, out, "Warning: Destination moves", words)

@@ -247,6 +247,7 @@ type Backup struct {
 	HoldReason  string                 `json:"hold_reason,omitempty"`
 	LockedUntil *time.Time             `json:"locked_until,omitempty" doc:"Until when the object store retains it, as far as is known"`
 	Missing     []string               `json:"missing,omitempty"`
+	Detached    bool                   `json:"detached,omitempty" doc:"It lies where its destination was before: listed, and neither pruned, restored nor verified by this daemon"`
 	Kept        bool                   `json:"kept"`         // by the policy as it stands now
 	KeptBecause []string               `json:"kept_because"` // the reasons, or why it will go
 }
