@@ -52,6 +52,10 @@ func DiffTrees(want, got string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return diff(wanted, gotten), nil
+}
+
+func diff(wanted, gotten map[string]entry) []string {
 	paths := slices.Collect(maps.Keys(wanted))
 	for path := range gotten {
 		if _, ok := wanted[path]; !ok {
@@ -72,7 +76,26 @@ func DiffTrees(want, got string) ([]string, error) {
 			differences = append(differences, a.differences(path, b)...)
 		}
 	}
-	return differences, nil
+	return differences
+}
+
+// Picture is what a directory tree was at one moment, for comparison with it,
+// or with a restored one, later. It holds no contents, only their hashes.
+type Picture struct{ entries map[string]entry }
+
+// TakePicture reads a tree, its root included.
+func TakePicture(root string) (Picture, error) {
+	entries, err := readTree(root)
+	return Picture{entries}, err
+}
+
+// Diff returns how a tree differs from the picture, as DiffTrees does.
+func (p Picture) Diff(got string) ([]string, error) {
+	gotten, err := readTree(got)
+	if err != nil {
+		return nil, err
+	}
+	return diff(p.entries, gotten), nil
 }
 
 // entry is what makes two directory entries the same: property by property,

@@ -89,7 +89,10 @@ func TestRandomTreesSurvive(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any seed will do
 	if s := os.Getenv("ENVBACKUP_SEED"); s != "" {
-		seed, _ = strconv.ParseUint(s, 10, 64)
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("ENVBACKUP_SEED: %v", err)
+		}
 	}
 	for round := range rounds {
 		t.Run(fmt.Sprintf("seed %d", seed+uint64(round)), func(t *testing.T) {
@@ -126,6 +129,9 @@ type generator struct {
 	root string
 	dirs []string
 	all  []string
+	// steps counts what was done, budget is what may still be written.
+	steps, budget  int
+	noACL, noXattr bool
 }
 
 func newGenerator(t testing.TB, seed uint64) *generator {
@@ -135,7 +141,7 @@ func newGenerator(t testing.TB, seed uint64) *generator {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return &generator{t: t, rng: rand.New(rand.NewChaCha8(key)), root: root, dirs: []string{root}}
+	return &generator{t: t, rng: rand.New(rand.NewChaCha8(key)), root: root, dirs: []string{root}, budget: 64 << 20}
 }
 
 func (g *generator) check(err error) {
@@ -173,7 +179,22 @@ func (g *generator) step() {
 	if _, err := os.Lstat(p); err == nil {
 		return
 	}
-	switch g.rng.IntN(12) {
+	g.steps++
+	switch g.rng.IntN(20) {
+	case 12, 13:
+		g.move(p)
+	case 14:
+		g.patch()
+	case 15:
+		g.deep(p)
+	case 16:
+		g.wide(p)
+	case 17:
+		g.removeDir()
+	case 18:
+		g.replace()
+	case 19:
+		g.holes(p)
 	case 0, 1:
 		g.check(os.Mkdir(p, 0o755))
 		g.dirs = append(g.dirs, p)
@@ -247,19 +268,10 @@ func (g *generator) name() string {
 	}
 }
 
-// write fills a file; the sizes lie around every boundary of the pipeline.
+// write fills a file.
 func (g *generator) write(p string) {
-	sizes := []int{0, 1, 100, 4096, 5000, 512<<10 - 1, 512 << 10, 512<<10 + 1, 1 << 20, 3<<20 + 17}
-	size := sizes[g.rng.IntN(len(sizes))]
-	if g.rng.IntN(2) == 0 {
-		size = g.rng.IntN(3000)
-	}
-	data := make([]byte, size)
-	var key [32]byte
-	key[0] = byte(g.rng.IntN(40)) // some files are equal
-	if g.rng.IntN(4) > 0 {
-		_, _ = rand.NewChaCha8(key).Read(data)
-	}
+	data := g.content()
+	size := len(data)
 	f, err := os.OpenFile(p, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	g.check(err)
 	_, err = f.Write(data)
@@ -278,10 +290,7 @@ func (g *generator) metadata(p string) {
 		g.check(os.Lchown(p, g.rng.IntN(3), g.rng.IntN(3)))
 	}
 	if g.rng.IntN(3) == 0 && st.Mode()&(os.ModeNamedPipe|os.ModeSymlink) == 0 {
-		err := unix.Setxattr(p, "user.a"+strconv.Itoa(g.rng.IntN(3)), []byte{0, byte(g.rng.IntN(256))}[:g.rng.IntN(3)], 0)
-		if !errors.Is(err, unix.ENOTSUP) {
-			g.check(err)
-		}
+		g.attribute(p, st.IsDir())
 	}
 	mode := os.FileMode(g.rng.IntN(0o1000))
 	if os.Geteuid() != 0 || st.IsDir() {
