@@ -216,7 +216,7 @@ func ReadAll(ctx context.Context, be Backend, h Handle, limit int64) ([]byte, er
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, &Error{Op: "get", Handle: h, Kind: Permanent, Message: "the object is larger than the format allows"}
+		return nil, &Error{Op: "get", Handle: h, Kind: Permanent, Message: "the object is larger than the format allows", Err: ErrTooLarge}
 	}
 	return data, nil
 }

@@ -50,6 +50,8 @@ var (
 	// ErrRange is the cause of a Get beyond the object's end: the object is
 	// shorter than its reader believes.
 	ErrRange = errors.New("the range is not within the object")
+	// ErrTooLarge is the cause of a ReadAll that stopped at its limit.
+	ErrTooLarge = errors.New("there is more to read than can be right")
 )
 
 // Error is a classified failure of a store. It carries no secret.

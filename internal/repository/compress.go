@@ -122,48 +122,83 @@ func newDecoder() *decoder {
 
 func (d *decoder) close() { d.exact.Close() }
 
+// maxExpansion is the most that a byte of a frame can become: a block takes at
+// least four bytes and holds at most 128 KiB.
+const maxExpansion = (128 << 10) / 4
+
+// firstGuess is the room for a frame that does not say its size.
+const firstGuess = 64 << 10
+
+// declared returns the size that a frame says it has, if it does. A size that
+// its bytes cannot hold is an error: nothing is allocated for a claim.
+func declared(frame []byte) (size uint64, ok bool, err error) {
+	var h zstd.Header
+	if err := h.Decode(frame); err != nil {
+		return 0, false, fmt.Errorf("decompress: %w", err)
+	}
+	if h.HasFCS && h.FrameContentSize > uint64(len(frame))*maxExpansion {
+		return 0, false, fmt.Errorf("decompress: a frame of %d bytes claims to hold %d", len(frame), h.FrameContentSize)
+	}
+	return h.FrameContentSize, h.HasFCS, nil
+}
+
 // blob appends exactly n decompressed bytes to dst. More or fewer are an
 // error, found before more than n are written.
 func (d *decoder) blob(dst, frame []byte, n int) ([]byte, error) {
-	start := len(dst)
-	if cap(dst)-start < n {
-		grown := make([]byte, start, start+n)
-		copy(grown, dst)
-		dst = grown
-	}
-	out, err := d.exact.DecodeAll(frame, dst[:start:start+n])
+	size, ok, err := declared(frame)
 	if err != nil {
-		return nil, fmt.Errorf("decompress: %w", err)
+		return nil, err
 	}
-	if len(out)-start != n {
-		return nil, fmt.Errorf("decompress: %d bytes, want %d", len(out)-start, n)
+	if ok && size != uint64(n) { //nolint:gosec // not negative
+		return nil, fmt.Errorf("decompress: the frame holds %d bytes, want %d", size, n)
+	}
+	out, err := d.expand(dst, frame, n, ok)
+	if err != nil {
+		return nil, err
+	}
+	if got := len(out) - len(dst); got != n {
+		return nil, fmt.Errorf("decompress: %d bytes, want %d", got, n)
 	}
 	return out, nil
 }
 
 // documents decompresses a document of unknown size, at most limit bytes.
 func (d *decoder) documents(frame []byte, limit int) ([]byte, error) {
-	var h zstd.Header
-	if err := h.Decode(frame); err != nil {
-		return nil, fmt.Errorf("decompress: %w", err)
+	size, ok, err := declared(frame)
+	if err != nil {
+		return nil, err
 	}
-	size := 64 << 10
-	if h.HasFCS {
-		if h.FrameContentSize > uint64(limit) {
-			return nil, fmt.Errorf("decompress: %d bytes are more than the limit of %d", h.FrameContentSize, limit)
-		}
-		size = int(h.FrameContentSize)
+	if ok && size > uint64(limit) { //nolint:gosec // not negative
+		return nil, fmt.Errorf("decompress: %d bytes are more than the limit of %d", size, limit)
 	}
-	// Without a declared size, or with one that a second frame exceeds, try
-	// with more room until the limit.
+	n := limit
+	if ok {
+		n = int(size) //nolint:gosec // at most limit
+	}
+	return d.expand(nil, frame, n, ok)
+}
+
+// expand appends at most n decompressed bytes to dst. sure says that the frame
+// has declared n; otherwise room is made as it turns out to be needed.
+func (d *decoder) expand(dst, frame []byte, n int, sure bool) ([]byte, error) {
+	start := len(dst)
+	room := n
+	if !sure {
+		room = min(n, max(firstGuess, cap(dst)-start))
+	}
 	for {
-		out, err := d.exact.DecodeAll(frame, make([]byte, 0, max(size, 1)))
+		if cap(dst)-start < room {
+			grown := make([]byte, start, start+room)
+			copy(grown, dst)
+			dst = grown
+		}
+		out, err := d.exact.DecodeAll(frame, dst[:start:start+room])
 		if err == nil {
 			return out, nil
 		}
-		if !errors.Is(err, zstd.ErrDecoderSizeExceeded) || size >= limit {
+		if !errors.Is(err, zstd.ErrDecoderSizeExceeded) || room >= n {
 			return nil, fmt.Errorf("decompress: %w", err)
 		}
-		size = min(max(4*size, 64<<10), limit)
+		room = min(4*room, n)
 	}
 }

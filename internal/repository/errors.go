@@ -3,6 +3,7 @@ package repository
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
@@ -59,12 +60,22 @@ func (e *LockedError) Error() string {
 	if e.Lock.Exclusive {
 		mode = "exclusive"
 	}
-	who := e.Lock.Hostname
+	// Whoever wrote the lock chose the words: they must not pass for ours.
+	who := printable(e.Lock.Hostname)
 	if e.Lock.Username != "" {
-		who = e.Lock.Username + "@" + who
+		who = printable(e.Lock.Username) + "@" + who
 	}
 	return fmt.Sprintf("repository is locked (%s) by %s, process %d, since %s; if that process is gone, run `restic unlock`",
 		mode, who, e.Lock.PID, e.Lock.Time.UTC().Format(time.RFC3339))
+}
+
+// printable returns a foreign word as it is, or quoted where it would disturb
+// a terminal or a log.
+func printable(s string) string {
+	if q := strconv.Quote(s); q != `"`+s+`"` {
+		return q
+	}
+	return s
 }
 
 // Is makes errors.Is(err, ErrLocked) work.

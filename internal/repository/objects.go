@@ -42,6 +42,9 @@ func listIDs(ctx context.Context, be backend.Backend, kind backend.Kind) ([]rest
 func readNamed(ctx context.Context, be backend.Backend, kind backend.Kind, id restic.ID, limit int64) ([]byte, error) {
 	h := backend.Handle{Kind: kind, Name: id.String()}
 	data, err := backend.ReadAll(ctx, be, h, limit)
+	if errors.Is(err, backend.ErrTooLarge) {
+		return nil, damaged(h.String(), err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -72,12 +75,23 @@ func (r *Repository) saveDocument(ctx context.Context, kind backend.Kind, plain 
 	return id, nil
 }
 
+const (
+	// maxIndexRatio is by how much an index file may grow when decompressed,
+	// if it becomes larger than smallDocument. It is made of ids, which do not
+	// compress: real ones become four times as large.
+	maxIndexRatio = 64
+	smallDocument = 4 << 20
+)
+
 // loadDocument returns the JSON of an index, snapshot or lock. limit bounds
 // its size in bytes.
 func (r *Repository) loadDocument(ctx context.Context, kind backend.Kind, id restic.ID, limit int) ([]byte, error) {
 	sealed, err := readNamed(ctx, r.be, kind, id, int64(limit)+crypto.Overhead+1)
 	if err != nil {
 		return nil, err
+	}
+	if kind == backend.KindIndex {
+		limit = min(limit, max(smallDocument, maxIndexRatio*len(sealed)))
 	}
 	plain, err := r.openDocument(sealed, limit)
 	if err != nil {

@@ -11,23 +11,50 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
 )
 
+// maxDataBlob bounds a piece of a file, in bytes. Programs cut files into
+// pieces of at most 8 MiB; no pack is larger than this.
+const maxDataBlob = 128 << 20
+
+// maxPlain is how long a blob can be, in bytes.
+func maxPlain(t restic.BlobType) int {
+	if t == restic.TreeBlob {
+		return restic.MaxTreeSize
+	}
+	return maxDataBlob
+}
+
 // LoadPackRange reads length bytes from offset of a pack. It returns buf,
 // grown if need be.
 func (r *Repository) LoadPackRange(ctx context.Context, id restic.ID, offset, length int64, buf []byte) ([]byte, error) {
 	if length <= 0 || length > restic.MaxTreeSize+crypto.Overhead {
 		return nil, fmt.Errorf("load %d bytes of pack %s: not a possible length", length, id.Short())
 	}
-	if int64(cap(buf)) < length {
-		buf = make([]byte, length)
-	}
-	buf = buf[:length]
 	h := backend.Handle{Kind: backend.KindData, Name: id.String()}
-	err := r.be.Get(ctx, h, offset, length, func(rd io.Reader) error {
-		_, err := io.ReadFull(rd, buf)
+	err := r.be.Get(ctx, h, offset, length, func(rd io.Reader) (err error) {
+		buf, err = readFull(rd, buf[:0], int(length))
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load pack %s: %w", id.Short(), err)
+	}
+	return buf, nil
+}
+
+// trusted is how many bytes are allocated because the index says that there
+// are so many. What is longer has to arrive first.
+const trusted = 16 << 20
+
+// readFull reads n bytes into buf, which grows if need be.
+func readFull(rd io.Reader, buf []byte, n int) ([]byte, error) {
+	for len(buf) < n {
+		if len(buf) == cap(buf) {
+			buf = append(make([]byte, 0, min(n, max(trusted, 2*len(buf)))), buf...)
+		}
+		at := len(buf)
+		buf = buf[:min(n, cap(buf))]
+		if _, err := io.ReadFull(rd, buf[at:]); err != nil {
+			return nil, err
+		}
 	}
 	return buf, nil
 }
@@ -52,8 +79,8 @@ func (r *Repository) decodeSealed(h restic.BlobHandle, plainLen uint32, sealed, 
 	if plainLen == 0 {
 		dst, err = r.key.Open(dst, sealed)
 	} else {
-		if plainLen > restic.MaxTreeSize {
-			return nil, fmt.Errorf("it claims to be %d bytes, more than the limit of %d", plainLen, restic.MaxTreeSize)
+		if limit := maxPlain(h.Type); int64(plainLen) > int64(limit) {
+			return nil, fmt.Errorf("it claims to be %d bytes, more than the limit of %d", plainLen, limit)
 		}
 		body := r.scratch.get(len(sealed))
 		defer r.scratch.put(body)
@@ -109,7 +136,7 @@ func (r *Repository) loadPlace(ctx context.Context, h restic.BlobHandle, b Packe
 		r.trees.forget(b.Pack)
 		return nil, err
 	}
-	scratch := r.scratch.get(int(b.Length))
+	scratch := r.scratch.get(min(int(b.Length), trusted))
 	defer r.scratch.put(scratch)
 	sealed, err := r.LoadPackRange(ctx, b.Pack, int64(b.Offset), int64(b.Length), *scratch)
 	if err != nil {

@@ -129,8 +129,8 @@ func (r *Repository) SaveBlob(ctx context.Context, t restic.BlobType, plaintext 
 	if len(plaintext) == 0 {
 		return restic.ID{}, false, 0, fmt.Errorf("save %s blob: it is empty", t)
 	}
-	if int64(len(plaintext)) > restic.MaxTreeSize {
-		return restic.ID{}, false, 0, fmt.Errorf("save %s blob: %d bytes are more than the limit of %d", t, len(plaintext), restic.MaxTreeSize)
+	if limit := maxPlain(t); len(plaintext) > limit {
+		return restic.ID{}, false, 0, fmt.Errorf("save %s blob: %d bytes are more than the limit of %d", t, len(plaintext), limit)
 	}
 	if _, err := r.w.begin(ctx); err != nil {
 		return restic.ID{}, false, 0, fmt.Errorf("save %s blob: %w", t, err)
