@@ -294,6 +294,32 @@ func FuzzOpenDocument(f *testing.F) {
 	})
 }
 
+// A zstd frame becomes as many bytes as were asked for, or an error, and costs
+// no more memory than its own bytes can fill, whatever it declares.
+func FuzzFrames(f *testing.F) {
+	d := newDecoder()
+	f.Add(newEncoder().EncodeAll([]byte("some text, some text"), nil), uint32(20))
+	f.Add(newEncoder().EncodeAll(make([]byte, 1<<20), nil), uint32(1<<20))
+	f.Add(lyingFrame(1<<63), uint32(1<<27))
+	f.Add(lyingFrame(1<<20), uint32(1<<20))
+	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0x80, 1, 0, 0}, uint32(1<<27)) // no size, a large window
+	f.Fuzz(func(t *testing.T, frame []byte, n uint32) {
+		n %= maxDataBlob
+		before := allocated()
+		out, err := d.blob(nil, frame, int(n))
+		if err == nil && len(out) != int(n) {
+			t.Errorf("%d bytes, want %d", len(out), n)
+		}
+		if doc, err := d.documents(frame, 1<<20); err == nil && len(doc) > 1<<20 {
+			t.Errorf("%d bytes are more than the limit", len(doc))
+		}
+		// Twice for each: room is made by steps. The decoder itself takes some.
+		if used, most := allocated()-before, uint64(4*maxExpansion*(len(frame)+1)+16<<20); used > most {
+			t.Errorf("a frame of %d bytes, of which %d are wanted, costs %d", len(frame), n, used)
+		}
+	})
+}
+
 func FuzzDecodeBlob(f *testing.F) {
 	r, err := Init(f.Context(), mem.New(), secret.New(testPassword), InitOptions{})
 	must(f, err)

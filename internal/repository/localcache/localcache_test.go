@@ -2,6 +2,7 @@ package localcache
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -206,4 +207,37 @@ func TestAFileIsOpenedOnce(t *testing.T) {
 	}
 	closed(t, c)
 	open(t, path, key, 1<<20)
+}
+
+// Whatever the file holds, it opens, gives back no record under a wrong name,
+// and takes new ones.
+func FuzzFile(f *testing.F) {
+	key := crypto.NewRandomKey()
+	f.Add([]byte("a record of a length that is a lie"), uint32(1<<32-1), byte(0))
+	f.Add(bytes.Repeat([]byte{byte(Tree)}, prefixSize), uint32(0), byte(1))
+	f.Fuzz(func(t *testing.T, plain []byte, lie uint32, cut byte) {
+		path := filepath.Join(t.TempDir(), "cache")
+		sealed := key.Seal(nil, plain)
+		length := uint32(len(sealed))
+		if lie != 0 {
+			length = lie
+		}
+		file := append([]byte(magic), binary.LittleEndian.AppendUint32(nil, length)...)
+		file = append(append(file, sealed...), file[len(magic):]...)
+		if err := os.WriteFile(path, file[:len(file)-min(int(cut), len(file))], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := open(t, path, key, 1<<20)
+		if len(plain) >= prefixSize {
+			n := nameOf(plain)
+			if got, ok := c.Get(n.kind, n.id); ok && !bytes.Equal(got, plain[prefixSize:]) {
+				t.Errorf("%x is given back as %x", plain, got)
+			}
+		}
+		fill(c, 1, 3)
+		if has(t, c, 1, 3) != 2 {
+			t.Error("it takes no new records")
+		}
+		closed(t, c)
+	})
 }

@@ -115,3 +115,36 @@ func TestTreesAreSmall(t *testing.T) {
 	}
 	t.Logf("%d bytes a file", tree.Size()/files)
 }
+
+// Whatever a cache file holds in place of a tree, reading it ends with nodes
+// or an error, and takes memory in proportion to what is there.
+func FuzzNodes(f *testing.F) {
+	id := restic.ID{1}
+	whole, ok := compact.Encode([]*restic.Node{
+		{Name: "a\xff", Type: restic.TypeFile, Content: []restic.ID{id, {2}}, User: "u", Size: 3, Links: 2},
+		{Name: "d", Type: restic.TypeDir, Subtree: &id},
+		{Name: "l", Type: restic.TypeSymlink, LinkTarget: "\xfe", ExtendedAttributes: []restic.ExtendedAttribute{{Name: "n", Value: []byte("v")}}},
+	})
+	if !ok {
+		f.Fatal("the seed cannot be encoded")
+	}
+	f.Add(whole.Data())
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		nodes, err := compact.FromData(data).Nodes()
+		blobs := 0
+		for _, n := range nodes {
+			blobs += len(n.Content)
+		}
+		if len(nodes) > len(data)+1 || blobs > len(data)/restic.IDSize {
+			t.Errorf("%d bytes become %d nodes with %d blobs", len(data), len(nodes), blobs)
+		}
+		if err != nil {
+			return
+		}
+		for _, n := range nodes {
+			// What came through must not break whoever writes it.
+			_, _ = n.AppendJSON(nil)
+		}
+	})
+}
