@@ -106,6 +106,8 @@ type hostile struct {
 	note   hostileNote
 	source string // what was backed up
 	used   uint64 // what the last operation allocated, in bytes
+	// whole is which snapshots could be restored at first.
+	whole map[restic.ID]bool
 	// unopened says why the repository does not open, and so all the rest fails.
 	unopened error
 }
@@ -155,7 +157,8 @@ func (h *hostile) do(op string) error {
 		})
 	case "restore":
 		return h.measure(func() error {
-			_, err := h.restoreAll(r)
+			var err error
+			h.whole, err = h.restoreAll(r)
 			return err
 		})
 	case "prune":
@@ -171,7 +174,6 @@ func (h *hostile) do(op string) error {
 // keeps does something to the repository and makes sure that what could be
 // restored before can be restored after, and that a failure removes nothing.
 func (h *hostile) keeps(r *Repository, do func() error) error {
-	whole, _ := h.restoreAll(reopenOrSame(h.t, r))
 	before := objectsOf(h.t, r.be)
 	err := h.measure(do)
 	after := objectsOf(h.t, r.be)
@@ -180,21 +182,16 @@ func (h *hostile) keeps(r *Repository, do func() error) error {
 			h.t.Errorf("%s: it fails (%v) and %s is gone", h.name, err, object)
 		}
 	}
-	still, _ := h.restoreAll(reopenOrSame(h.t, r))
-	for id := range whole {
+	// Opened anew, so that nothing is remembered.
+	anew, errOpen := openTest(h.t, r.be, nil)
+	must(h.t, errOpen)
+	still, _ := h.restoreAll(anew)
+	for id := range h.whole {
 		if !still[id] {
 			h.t.Errorf("%s: snapshot %s cannot be restored any more", h.name, id.Short())
 		}
 	}
 	return err
-}
-
-// reopenOrSame opens the repository anew, so that nothing is remembered.
-func reopenOrSame(t *testing.T, r *Repository) *Repository {
-	t.Helper()
-	next, err := openTest(t, r.be, nil)
-	must(t, err)
-	return next
 }
 
 func objectsOf(t *testing.T, be backend.Backend) map[string]bool {
@@ -351,14 +348,7 @@ func readCorpus(t *testing.T) (*mem.Backend, map[string]corpusCase) {
 	return base, cases
 }
 
-// objectName is how the corpus calls an object.
-func objectName(h backend.Handle) string {
-	if h.Kind == backend.KindConfig {
-		return "config"
-	}
-	return h.Kind.String() + "/" + h.Name
-}
-
+// parseHandle reads how the corpus calls an object: its kind, a slash, its name.
 func parseHandle(t *testing.T, object string) backend.Handle {
 	t.Helper()
 	word, name, _ := strings.Cut(object, "/")

@@ -269,7 +269,7 @@ var hostileCases = map[string]hostileCase{
 	}},
 	"pack is cut off": {"check restore prune", func(f *forger) string {
 		id, _ := f.packOf(restic.DataBlob)
-		return f.change(backend.KindData, id, half)
+		return f.change(backend.KindData, id, start)
 	}},
 	"pack is gone": {"check restore prune", func(f *forger) string { id, _ := f.packOf(restic.DataBlob); return f.remove(backend.KindData, id) }},
 	"pack has a wrong bit in a blob": {"check restore", func(f *forger) string {

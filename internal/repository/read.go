@@ -30,8 +30,11 @@ func (r *Repository) LoadPackRange(ctx context.Context, id restic.ID, offset, le
 		return nil, fmt.Errorf("load %d bytes of pack %s: not a possible length", length, id.Short())
 	}
 	h := backend.Handle{Kind: backend.KindData, Name: id.String()}
-	err := r.be.Get(ctx, h, offset, length, func(rd io.Reader) (err error) {
-		buf, err = readFull(rd, buf[:0], int(length))
+	err := r.be.Get(ctx, h, offset, length, func(rd io.Reader) error {
+		read, err := readFull(rd, buf[:0], int(length))
+		if err == nil {
+			buf = read
+		}
 		return err
 	})
 	if err != nil {
