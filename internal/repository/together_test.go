@@ -23,6 +23,16 @@ import (
 // errForgotten is what a part returns whose snapshot was forgotten meanwhile.
 var errForgotten = errors.New("the snapshot was forgotten meanwhile")
 
+// bulky is sample with enough that nobody else has to be at it for a while.
+func bulky(n int) map[string]files {
+	tree := sample(n % 100)
+	tree["bulk"] = files{}
+	for i := range 40 {
+		tree["bulk"][fmt.Sprint("file-", i)] = [][]byte{content(uint64(1000*(n+1)+i), 150_000)} //nolint:gosec // not negative
+	}
+	return tree
+}
+
 // compareFiles compares what was restored with what was saved.
 func compareFiles(dir string, dirs map[string]files) error {
 	found := 0
@@ -132,10 +142,11 @@ func TestStockResticAndWeWorkTogether(t *testing.T) {
 			}
 			if err = r.LoadIndex(l.Context()); err == nil {
 				var s *restic.Snapshot
-				if s, err = backup(l.Context(), r, day(100*i+round), sample(round)); err == nil {
+				tree := bulky(100*i + round)
+				if s, err = backup(l.Context(), r, day(100*i+round), tree); err == nil {
 					err = r.VerifySnapshot(l.Context(), s.ID)
 					mu.Lock()
-					want[s.ID] = sample(round)
+					want[s.ID] = tree
 					mu.Unlock()
 					first.Do(func() { close(stored) })
 				}
@@ -148,7 +159,7 @@ func TestStockResticAndWeWorkTogether(t *testing.T) {
 		})
 	}
 	pruning := open()
-	each("our prune", rounds, func(int) error {
+	each("our prune", 2*rounds, func(int) error {
 		_, err := pruning.Prune(t.Context(), PruneOptions{MaxUnusedPercent: -1})
 		return err
 	})
