@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -246,12 +247,34 @@ func checkS3(p envbackup.S3Place, hasSecret bool, report func(path, summary, for
 		}
 	}
 	checkLock(p, report)
+	checkStoring(p, report)
 	switch {
 	case p.AccessKeyID != "" && !hasSecret:
 		report("s3.access_key_id", "Access key has no secret", "Set secret_access_key_wo and secret_access_key_wo_version too, "+
 			"or neither to use the daemon's own credentials.")
 	case p.AccessKeyID == "" && hasSecret:
 		report("s3.access_key_id", "Secret has no access key", "Set access_key_id too, or remove the secret to use the daemon's own credentials.")
+	}
+}
+
+// archives are classes from which nothing is read at once.
+var archives = []string{"GLACIER", "DEEP_ARCHIVE"}
+
+// checkStoring checks how the store is asked to keep what it gets.
+func checkStoring(p envbackup.S3Place, report func(path, summary, format string, args ...any)) {
+	if slices.Contains(archives, strings.ToUpper(p.StorageClass)) {
+		report("s3.storage_class", "Storage class cannot be read from", "What lies in %s has to be brought back for hours before it can be read, "+
+			"and backups are read whenever they are checked, pruned or restored. GLACIER_IR costs about as little and is read at once.", p.StorageClass)
+	}
+	switch p.ServerSideEncryption {
+	case "", "aws:kms":
+	case "AES256":
+		if p.SSEKMSKeyID != "" {
+			report("s3.server_side_encryption", "Two kinds of encryption", "AES256 uses the store's own keys, and sse_kms_key_id names another: "+
+				"keep one of them.")
+		}
+	default:
+		report("s3.server_side_encryption", "Invalid encryption", "%q is none of AES256 and aws:kms.", p.ServerSideEncryption)
 	}
 }
 

@@ -39,6 +39,8 @@ var statusOf = map[envbackup.Code]int{
 	envbackup.CodeBucketMissing:    http.StatusBadGateway,
 	envbackup.CodeWrongRegion:      http.StatusBadGateway,
 	envbackup.CodeNoObjectLock:     http.StatusBadGateway,
+	envbackup.CodeUntrusted:        http.StatusBadGateway,
+	envbackup.CodeUnsupported:      http.StatusBadGateway,
 	envbackup.CodeWrongPassword:    http.StatusBadGateway,
 	envbackup.CodeDamaged:          http.StatusBadGateway,
 	envbackup.CodeDiskFull:         http.StatusBadGateway,

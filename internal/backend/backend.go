@@ -196,6 +196,31 @@ type Keeper interface {
 	KeepsVersions() bool
 }
 
+// Holder is a Backend that can say what became of a Put whose answer was lost,
+// without reading the object.
+type Holder interface {
+	// Holds reports whether the object under h is known to hold data, whose
+	// SHA-256 is sum where it is known. False may also mean that it cannot be
+	// told.
+	Holds(ctx context.Context, h Handle, data []byte, sum *[32]byte) (bool, error)
+}
+
+type progressKey struct{}
+
+// WithProgress returns a context for one call to a Backend, which tells moved
+// whenever some of what it sends is on its way. moved is called concurrently.
+func WithProgress(ctx context.Context, moved func()) context.Context {
+	return context.WithValue(ctx, progressKey{}, moved)
+}
+
+// Progress returns what WithProgress was given; it is never nil.
+func Progress(ctx context.Context) func() {
+	if moved, ok := ctx.Value(progressKey{}).(func()); ok {
+		return moved
+	}
+	return func() {}
+}
+
 // LeftoverRemover is a Backend on which an interrupted Put can leave something
 // behind that List does not show.
 type LeftoverRemover interface {

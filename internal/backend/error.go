@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 )
 
 // ErrorKind classifies a failure of a store by what to do about it.
@@ -25,11 +26,15 @@ const (
 	Unreachable                     // no connection to the store
 	Temporary                       // a 5xx, a broken connection, a short body
 	NoObjectLock                    // locks are wanted and the bucket has none
+	Untrusted                       // the store's certificate is not to be trusted
+	Unsupported                     // the store does not know what a setting asks for
+	Full                            // no room is left
 )
 
 var kindNames = [...]string{
 	"permanent", "not found", "exists", "access denied", "no bucket",
 	"wrong region", "bad credentials", "throttled", "unreachable", "temporary", "no object lock",
+	"untrusted", "unsupported", "full",
 }
 
 // String returns the kind in words.
@@ -62,7 +67,10 @@ type Error struct {
 	// Message is one sentence for people: what is wrong and, where it is
 	// known, what to change. Empty where Err says it all.
 	Message string
-	Err     error
+	// RetryAfter is for how long the store asks not to be asked again; 0 where
+	// it says nothing.
+	RetryAfter time.Duration
+	Err        error
 }
 
 // Error returns "op object: message: cause".

@@ -178,6 +178,8 @@ func explainAlone(err error, place string) error {
 		hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to credentials that may read there"
 	case envbackup.CodeWrongRegion:
 		hint = "name the bucket's region with --region"
+	case envbackup.CodeUntrusted:
+		hint = "if a private authority signed it, set AWS_CA_BUNDLE to a file with the authority's certificate"
 	case envbackup.CodeBucketMissing:
 		hint = "correct the bucket's name: s3:https://HOST/BUCKET/PATH"
 	case envbackup.CodeUnreachable, envbackup.CodeThrottled:

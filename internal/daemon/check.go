@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend/s3"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/retention"
 )
@@ -36,6 +37,11 @@ func (c Config) Check() []envbackup.Finding {
 	for _, endpoint := range c.AllowEndpoints {
 		if u, err := url.Parse(endpoint); err != nil || u.Host == "" {
 			bad("allow_endpoints", "%q is not a URL such as https://s3.example.com.", endpoint)
+		}
+	}
+	if c.S3CAFile != "" {
+		if _, err := s3.NewTransport(c.S3CAFile, 0); err != nil {
+			bad("s3_ca_file", "The certificates cannot be used: %v.", err)
 		}
 	}
 	if c.Drain < 0 {

@@ -46,6 +46,9 @@ type Config struct {
 	AllowRestore []string
 	// AllowEndpoints are the S3 endpoints that may be reached; none means all.
 	AllowEndpoints []string
+	// S3CAFile holds certificates of authorities that S3 endpoints may be
+	// signed by, besides the system's.
+	S3CAFile string
 	// OpenMetrics lets /metrics answer without a token.
 	OpenMetrics bool
 	// ConfirmClock is the operator's word that the clock is right, which lets
@@ -121,6 +124,7 @@ func settings() []setting {
 		list("allow_read", "directory whose contents may be backed up; repeatable", func(c *Config) *[]string { return &c.AllowRead }),
 		list("allow_restore", "directory that may be restored to; repeatable", func(c *Config) *[]string { return &c.AllowRestore }),
 		list("allow_endpoints", "S3 endpoint that destinations may name; repeatable (default: any)", func(c *Config) *[]string { return &c.AllowEndpoints }),
+		text("s3_ca_file", "PEM certificates of authorities that are trusted for S3 endpoints besides the system's; read at start", func(c *Config) *string { return &c.S3CAFile }),
 		boolean("open_metrics", "let /metrics answer without a token", func(c *Config) *bool { return &c.OpenMetrics }),
 		boolean("confirm_clock", "the clock is right: prune again after it was doubtful", func(c *Config) *bool { return &c.ConfirmClock }),
 		duration("drain", "how long running backups may finish after SIGTERM (default 30s)", func(c *Config) *time.Duration { return &c.Drain }),

@@ -107,8 +107,10 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	endpoints := endpointList(c.AllowEndpoints)
+	traffic := newTraffic()
 	d.vault, err = vault.Open(c.masterKeyFile(), d.store, vault.Config{
 		Log: d.log, AllowEndpoint: endpoints.check, CacheDir: c.path("cache"),
+		S3CAFile: c.S3CAFile, Observe: traffic.request, Retried: traffic.retry,
 	})
 	if err != nil {
 		return err
@@ -141,7 +143,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		Store: d.store, Scheduler: d.scheduler, Queue: d.queue, Vault: d.vault, Pruner: d.runner,
 		Limits: c.Limits, Version: c.Version, Worker: c.Worker, DevMode: c.Dev,
 		AllowRead: read.check, AllowRestore: restore.check, AllowEndpoint: endpoints.check,
-		Metrics: newMetrics(d.store, work, d.log), OpenMetrics: c.OpenMetrics, Log: d.log,
+		Metrics: newMetrics(d.store, work, traffic, d.log), OpenMetrics: c.OpenMetrics, Log: d.log,
 	})
 	d.server, err = listen(c, handler)
 	return err

@@ -45,13 +45,15 @@ var (
 		"Bytes that were stored for the backups that are listed, after deduplication and compression.", []string{"environment", "destination"}, nil)
 )
 
-// newMetrics returns the handler of /metrics, with the figures of work too.
-func newMetrics(s metricsStore, work *countedExecutor, log *slog.Logger) http.Handler {
+// newMetrics returns the handler of /metrics, with the figures of work and
+// traffic too.
+func newMetrics(s metricsStore, work *countedExecutor, traffic *traffic, log *slog.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		figures{s}, work.attempts, work.seconds, work.bytes,
+		traffic.requests, traffic.seconds, traffic.retries,
 	)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelWarn),

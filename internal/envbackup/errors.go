@@ -34,7 +34,9 @@ const (
 	CodeBucketMissing    Code = "bucket_missing"
 	CodeWrongRegion      Code = "wrong_region"
 	CodeNoObjectLock     Code = "bucket_without_object_lock"
-	CodeWrongPassword    Code = "wrong_password" // the repository does not open with the password that is stored for it
+	CodeUntrusted        Code = "destination_untrusted"   // its certificate is not to be trusted
+	CodeUnsupported      Code = "destination_unsupported" // the store does not know what a setting asks for
+	CodeWrongPassword    Code = "wrong_password"          // the repository does not open with the password that is stored for it
 	CodeRepositoryLocked Code = "repository_locked"
 	CodeDamaged          Code = "repository_damaged"
 	CodeTimedOut         Code = "timed_out"

@@ -42,10 +42,13 @@ type S3Place struct {
 	Prefix         string `json:"prefix,omitempty"`
 	Endpoint       string `json:"endpoint,omitempty"`
 	ForcePathStyle bool   `json:"force_path_style,omitempty"`
-	StorageClass   string `json:"storage_class,omitempty"`
-	SSEKMSKeyID    string `json:"sse_kms_key_id,omitempty"`
-	RoleARN        string `json:"role_arn,omitempty"`
-	AccessKeyID    string `json:"access_key_id,omitempty"`
+	StorageClass   string `json:"storage_class,omitempty"` // of packs only
+	// ServerSideEncryption is "AES256", "aws:kms" or empty for the bucket's own
+	// rule; SSEKMSKeyID implies "aws:kms".
+	ServerSideEncryption string `json:"server_side_encryption,omitempty"`
+	SSEKMSKeyID          string `json:"sse_kms_key_id,omitempty"`
+	RoleARN              string `json:"role_arn,omitempty"`
+	AccessKeyID          string `json:"access_key_id,omitempty"`
 	// ObjectLockMode is "GOVERNANCE", "COMPLIANCE" or empty: then what is
 	// stored gets a lock of ObjectLockDays days, in which nobody deletes it.
 	ObjectLockMode string `json:"object_lock_mode,omitempty"`

@@ -44,6 +44,7 @@ type s3Model struct {
 	Endpoint       types.String `tfsdk:"endpoint"`
 	ForcePathStyle types.Bool   `tfsdk:"force_path_style"`
 	StorageClass   types.String `tfsdk:"storage_class"`
+	SSE            types.String `tfsdk:"server_side_encryption"`
 	SSEKMSKeyID    types.String `tfsdk:"sse_kms_key_id"`
 	ObjectLockMode types.String `tfsdk:"object_lock_mode"`
 	ObjectLockDays types.Int64  `tfsdk:"object_lock_days"`
@@ -77,7 +78,7 @@ func (m destinationModel) spec() envbackup.DestinationSpec {
 		spec.S3 = &envbackup.S3Place{
 			Bucket: m.S3.Bucket.ValueString(), Region: m.S3.Region.ValueString(), Prefix: m.S3.Prefix.ValueString(),
 			Endpoint: m.S3.Endpoint.ValueString(), ForcePathStyle: m.S3.ForcePathStyle.ValueBool(),
-			StorageClass: m.S3.StorageClass.ValueString(), SSEKMSKeyID: m.S3.SSEKMSKeyID.ValueString(),
+			StorageClass: m.S3.StorageClass.ValueString(), ServerSideEncryption: m.S3.SSE.ValueString(), SSEKMSKeyID: m.S3.SSEKMSKeyID.ValueString(),
 			RoleARN: m.S3.RoleARN.ValueString(), AccessKeyID: m.S3.AccessKeyID.ValueString(),
 			ObjectLockMode: m.S3.ObjectLockMode.ValueString(), ObjectLockDays: m.S3.ObjectLockDays.ValueInt64(),
 		}
@@ -149,6 +150,7 @@ func (m *destinationModel) read(d wire.Destination) {
 			Prefix: textOrNull(prior.Prefix, d.S3.Prefix), Endpoint: textOrNull(prior.Endpoint, d.S3.Endpoint),
 			ForcePathStyle: defaultedBool(prior.ForcePathStyle, &pathStyle, false),
 			StorageClass:   textOrNull(prior.StorageClass, d.S3.StorageClass),
+			SSE:            textOrNull(prior.SSE, d.S3.ServerSideEncryption),
 			SSEKMSKeyID:    textOrNull(prior.SSEKMSKeyID, d.S3.SSEKMSKeyID),
 			RoleARN:        textOrNull(prior.RoleARN, d.S3.RoleARN), AccessKeyID: textOrNull(prior.AccessKeyID, d.S3.AccessKeyID),
 			SecretKeyWO: types.StringNull(), SecretVersion: versionOrNull(d.SecretAccessKeyVersion),

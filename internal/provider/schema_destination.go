@@ -54,7 +54,7 @@ func (r *destinationResource) Schema(_ context.Context, _ resource.SchemaRequest
 			},
 			"bandwidth_limit": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "Most bytes a second that are sent here. Default: no limit.",
+				MarkdownDescription: "Most bytes a second that go to and from here, for all backups and restores together, averaged over some seconds. Each daemon has the limit for itself. Default: no limit.",
 				Validators:          []validator.Int64{int64validator.AtLeast(0)},
 			},
 			"verify_writes": schema.StringAttribute{
@@ -84,21 +84,30 @@ func s3Attributes() map[string]schema.Attribute {
 			Validators:          []validator.String{bucketPrefix{}},
 		},
 		"endpoint": schema.StringAttribute{
-			Optional:            true,
-			MarkdownDescription: "Address of a server that is not AWS, such as `https://minio.internal:9000`.",
-			Validators:          []validator.String{httpURL{}},
+			Optional: true,
+			MarkdownDescription: "Address of a server that is not AWS, such as `https://s3.internal:9000`. " +
+				"If a private authority signed its certificate, the operator names the authority in the daemon's `s3_ca_file`.",
+			Validators: []validator.String{httpURL{}},
 		},
 		"force_path_style": schema.BoolAttribute{
 			Optional:            true,
 			MarkdownDescription: "Address the bucket in the path instead of the host name, as most servers that are not AWS need. Default `false`.",
 		},
 		"storage_class": schema.StringAttribute{
-			Optional:            true,
-			MarkdownDescription: "Storage class of what is written, such as `STANDARD_IA`. Default: the bucket's.",
+			Optional: true,
+			MarkdownDescription: "Storage class of the packs, which hold the data, such as `STANDARD_IA` or `GLACIER_IR`; what each run reads stays in the standard class. " +
+				"Classes that are not read at once (`GLACIER`, `DEEP_ARCHIVE`) are refused. Default: the standard class.",
+		},
+		"server_side_encryption": schema.StringAttribute{
+			Optional: true,
+			MarkdownDescription: "Encryption that the store adds, where it does not do so by itself or a bucket policy demands that it is asked for: " +
+				"`AES256` with keys of the store, or `aws:kms` with the account's KMS key. Backups are encrypted before they leave the daemon in any case.",
+			Validators: []validator.String{stringvalidator.OneOf("AES256", "aws:kms")},
 		},
 		"sse_kms_key_id": schema.StringAttribute{
-			Optional:            true,
-			MarkdownDescription: "KMS key by which the server encrypts as well. Backups are encrypted before they leave the daemon in any case.",
+			Optional: true,
+			MarkdownDescription: "KMS key with which the store encrypts as well; implies `aws:kms`. " +
+				"The daemon's credentials need `kms:GenerateDataKey` and `kms:Decrypt` for it.",
 		},
 		"object_lock_mode": schema.StringAttribute{
 			Optional: true,

@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,8 @@ type Request struct {
 	Path string
 	// Query is the raw query.
 	Query string
+	// Header is what the client sent.
+	Header http.Header
 	// Fault names what was done to it; empty for a request passed through.
 	Fault string
 }
@@ -56,6 +59,8 @@ type Fault struct {
 	name string
 	// before acts instead of the server; nil passes the request on.
 	before func(*Faults, http.ResponseWriter, *http.Request)
+	// on changes the request that the server gets; nil leaves it.
+	on func(*http.Request)
 	// after changes the server's answer; nil leaves it.
 	after func(*http.Response)
 }
@@ -137,7 +142,7 @@ func (f *Faults) Requests() []Request {
 func (f *Faults) choose(r *http.Request) *Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	entry := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery}
+	entry := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()}
 	defer func() { f.seen = append(f.seen, entry) }()
 	for _, rule := range slices.Backward(f.rules) {
 		if rule.left == 0 || !rule.match(r) {
@@ -160,6 +165,9 @@ func (f *Faults) serve(proxy http.Handler, w http.ResponseWriter, r *http.Reques
 	case fault.before != nil:
 		fault.before(f, w, r)
 	default:
+		if fault.on != nil {
+			fault.on(r)
+		}
 		proxy.ServeHTTP(w, r.WithContext(withFault(r.Context(), fault)))
 	}
 }
@@ -210,6 +218,17 @@ func Status(code int, s3Code string) Fault {
 		w.WriteHeader(code)
 		_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>injected</Message></Error>", s3Code)
 	}}
+}
+
+// StatusLater is Status with a Retry-After header.
+func StatusLater(code int, s3Code, retryAfter string) Fault {
+	fault := Status(code, s3Code)
+	answer := fault.before
+	fault.before = func(f *Faults, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", retryAfter)
+		answer(f, w, r)
+	}
+	return fault
 }
 
 // Answer answers with a body of its own and does not pass the request on: the
@@ -283,6 +302,37 @@ func Corrupt(offset int) Fault {
 			body[offset] ^= 1
 		}
 		response.Body = io.NopCloser(bytes.NewReader(body))
+	}}
+}
+
+// CorruptUpload flips one bit of the byte at offset of what the server gets.
+func CorruptUpload(offset int) Fault {
+	return Fault{name: "corrupt upload", on: func(r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		if offset < len(body) {
+			body[offset] ^= 1
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}}
+}
+
+// WrongLength answers with a Content-Length that is off by the number of bytes:
+// a longer one ends in a broken connection, and so does a shorter one after the
+// bytes that it promises.
+func WrongLength(off int64) Fault {
+	return Fault{name: "wrong length", after: func(response *http.Response) {
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		_ = response.Body.Close()
+		length := int64(len(body)) + off
+		response.ContentLength = length
+		response.Header.Set("Content-Length", strconv.FormatInt(length, 10))
+		response.Body = io.NopCloser(bytes.NewReader(body[:min(length, int64(len(body)))]))
 	}}
 }
 

@@ -71,22 +71,39 @@ func StartOwn(t testing.TB) (server *Server, stop func()) {
 	return server, stop
 }
 
+// StartTLS returns a server that belongs to this test alone and speaks TLS with
+// a certificate for 127.0.0.1, which an authority of its own has signed:
+// CAFile names it.
+func StartTLS(t testing.TB) *Server {
+	t.Helper()
+	server, stop, err := launch(tooltest.Binary(t, tooltest.Versitygw), "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return server
+}
+
 // Launch starts a versitygw that keeps its data in a fresh directory below
 // parent, or below the system's temporary directory if parent is empty. It is
 // Start for programs that are not tests. The server ends with stop or with
 // this process, and its directory is removed.
 func Launch(binary, parent string) (server *Server, stop func(), err error) {
+	return launch(binary, parent, false)
+}
+
+func launch(binary, parent string, withTLS bool) (server *Server, stop func(), err error) {
 	// A free port can be taken by somebody else before the child has it, so a
 	// child that does not come up is tried again on another one.
 	for range 3 {
-		if server, stop, err = launchOnce(binary, parent); err == nil {
+		if server, stop, err = launchOnce(binary, parent, withTLS); err == nil {
 			return server, stop, nil
 		}
 	}
 	return nil, nil, fmt.Errorf("start versitygw: %w", err)
 }
 
-func launchOnce(binary, parent string) (*Server, func(), error) {
+func launchOnce(binary, parent string, withTLS bool) (*Server, func(), error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, nil, err
@@ -101,10 +118,19 @@ func launchOnce(binary, parent string) (*Server, func(), error) {
 		}
 	}
 	server := &Server{Endpoint: "http://" + address, AccessKey: "test-root", SecretKey: rand.Text(), Region: region}
+	var more []string
+	if withTLS {
+		server.Endpoint, server.CAFile = "https://"+address, filepath.Join(dir, "ca.pem")
+		cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+		if err := writeCertificates(server.CAFile, cert, key); err != nil {
+			return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		more = []string{"--cert", cert, "--key", key}
+	}
 	child, err := tooltest.StartChild(tooltest.Command{
 		Name: "versitygw",
 		Dir:  dir,
-		Args: func(dir string) []string { return arguments(binary, address, dir) },
+		Args: func(dir string) []string { return arguments(binary, address, dir, more...) },
 		Env:  []string{"ROOT_ACCESS_KEY=" + server.AccessKey, "ROOT_SECRET_KEY=" + server.SecretKey},
 	})
 	if err != nil {
@@ -121,12 +147,13 @@ func launchOnce(binary, parent string) (*Server, func(), error) {
 // arguments names every path in full, because the gateway changes its working
 // directory, and turns on what is off by default and needed here: connections
 // that stay open, users, versions.
-func arguments(binary, address, dir string) []string {
+func arguments(binary, address, dir string, more ...string) []string {
 	args := []string{
 		binary, "--port", address, "--region", region, "--quiet", "--keep-alive", "--health", "/healthz",
 		"--iam-dir", filepath.Join(dir, "iam"),
-		"posix", "--versioning-dir", filepath.Join(dir, "versions"),
 	}
+	args = append(args, more...)
+	args = append(args, "posix", "--versioning-dir", filepath.Join(dir, "versions"))
 	if !userXattrs(dir) {
 		args = append(args, "--sidecar", filepath.Join(dir, "sidecar"))
 	}
@@ -152,10 +179,16 @@ func freeAddress() (string, error) {
 func (s *Server) waitHealthy() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
 	defer cancel()
+	transport, err := s.transport()
+	if err != nil {
+		return err
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for {
-		err := healthy(ctx, s.Endpoint+"/healthz")
+		err := healthy(ctx, client, s.Endpoint+"/healthz")
 		if err == nil {
 			return nil
 		}
@@ -169,12 +202,12 @@ func (s *Server) waitHealthy() error {
 	}
 }
 
-func healthy(ctx context.Context, address string) error {
+func healthy(ctx context.Context, client *http.Client, address string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,11 @@ package s3test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -30,6 +34,9 @@ type Server struct {
 	// server which Start returns may do everything.
 	AccessKey, SecretKey string
 	Region               string
+	// CAFile holds the authority that signed the certificate of an https
+	// endpoint, as PEM; empty without TLS.
+	CAFile string
 
 	gateway *gateway // nil for the server in memory
 }
@@ -37,7 +44,12 @@ type Server struct {
 // Client returns an SDK client of the server with no retries, so that a test
 // sees each fault once.
 func (s *Server) Client() *s3.Client {
+	transport, err := s.transport()
+	if err != nil {
+		panic(fmt.Sprintf("s3test: the authority that was just made: %v", err))
+	}
 	return s3.New(s3.Options{
+		HTTPClient:                 &http.Client{Transport: transport},
 		BaseEndpoint:               aws.String(s.Endpoint),
 		Region:                     s.Region,
 		Credentials:                credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
@@ -46,6 +58,20 @@ func (s *Server) Client() *s3.Client {
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
 	})
+}
+
+// transport trusts the server.
+func (s *Server) transport() (*http.Transport, error) {
+	if s.CAFile == "" {
+		return http.DefaultTransport.(*http.Transport), nil
+	}
+	pem, err := os.ReadFile(s.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}, nil
 }
 
 // Environ returns the variables by which AWS tools, restic among them, find

@@ -27,12 +27,29 @@ func (v *Vault) backend(ctx context.Context, dest envbackup.Destination, environ
 	opt := v.cfg.Retry
 	opt.Notify = func(err error, wait time.Duration) {
 		v.cfg.Log.Info("a call to the store is tried again", "location", be.Location(), "wait", wait, "error", err)
+		if v.cfg.Retried != nil {
+			v.cfg.Retried(dest.Name)
+		}
 	}
 	retrying := retry.New(be, opt)
 	if dest.BandwidthLimit > 0 {
-		return newThrottled(retrying, dest.BandwidthLimit), nil
+		return newThrottled(retrying, v.limiter(dest)), nil
 	}
 	return retrying, nil
+}
+
+// limiter returns what bounds the bandwidth of the destination, one for all
+// that goes there, with the limit that it has now.
+func (v *Vault) limiter(dest envbackup.Destination) *limiter {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	l, ok := v.limits[dest.ID]
+	if !ok {
+		l = &limiter{}
+		v.limits[dest.ID] = l
+	}
+	l.set(dest.BandwidthLimit)
+	return l
 }
 
 func (v *Vault) plainBackend(ctx context.Context, dest envbackup.Destination, environment string) (backend.Backend, error) {
@@ -48,12 +65,21 @@ func (v *Vault) plainBackend(ctx context.Context, dest envbackup.Destination, en
 		if err != nil {
 			return nil, err
 		}
+		transport, err := v.transport()
+		if err != nil {
+			return nil, &envbackup.Error{Code: envbackup.CodeUntrusted, Message: err.Error(), Hint: "correct s3_ca_file of the daemon or its environment's AWS_CA_BUNDLE, and restart it", Err: err}
+		}
+		var observe func(s3.Request)
+		if v.cfg.Observe != nil {
+			observe = func(r s3.Request) { v.cfg.Observe(dest.Name, r) }
+		}
 		be, err := s3.Open(ctx, s3.Options{
+			Transport: transport, Observe: observe,
 			Endpoint: p.Endpoint, Region: p.Region, Bucket: p.Bucket,
 			Prefix:      path.Join(p.Prefix, environment),
 			AccessKeyID: p.AccessKeyID, SecretAccessKey: key,
 			ForcePathStyle: p.ForcePathStyle, StorageClass: p.StorageClass,
-			SSEKMSKeyID: p.SSEKMSKeyID, RoleARN: p.RoleARN,
+			SSE: p.ServerSideEncryption, SSEKMSKeyID: p.SSEKMSKeyID, RoleARN: p.RoleARN,
 			LockMode: p.ObjectLockMode, LockFor: time.Duration(p.ObjectLockDays) * 24 * time.Hour,
 		})
 		if err != nil {

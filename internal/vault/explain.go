@@ -50,18 +50,22 @@ func Explain(err error, place string) error {
 	}
 	why = place + ": " + why
 	switch {
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC), be.Kind == backend.Full:
 		return fail(envbackup.CodeDiskFull, "make room there, or keep fewer backups", "%s", why)
 	case be.Kind == backend.BadCredentials:
 		return fail(envbackup.CodeCredentials, "correct access_key_id and secret_access_key_wo of the destination, or the daemon's own AWS credentials", "%s", why)
 	case be.Kind == backend.AccessDenied:
-		return fail(envbackup.CodeCredentials, "the daemon needs to list the place, and to read, write and delete below it", "%s", why)
+		return fail(envbackup.CodeCredentials, "check that the credentials were not withdrawn; the daemon needs to list the place, and to read, write and delete below it", "%s", why)
 	case be.Kind == backend.NoBucket:
 		return fail(envbackup.CodeBucketMissing, "create it, or correct its name", "%s", why)
 	case be.Kind == backend.NoObjectLock:
 		return fail(envbackup.CodeNoObjectLock, "choose a bucket that was made with object lock, enable it on this one where the store can, or remove object_lock_mode and object_lock_days", "%s", why)
 	case be.Kind == backend.WrongRegion:
 		return fail(envbackup.CodeWrongRegion, "correct the region of the destination", "%s", why)
+	case be.Kind == backend.Untrusted:
+		return fail(envbackup.CodeUntrusted, "if a private authority signed it, name the authority's certificate in s3_ca_file of the daemon's configuration and restart it", "%s", why)
+	case be.Kind == backend.Unsupported:
+		return fail(envbackup.CodeUnsupported, "remove the setting that the store does not know from the destination, or choose a value that it knows", "%s", why)
 	case be.Kind == backend.Throttled:
 		return fail(envbackup.CodeThrottled, "runs try again by themselves; fewer at a time may help", "%s", why)
 	case be.Kind == backend.Unreachable, be.Kind == backend.Temporary:
@@ -69,6 +73,6 @@ func Explain(err error, place string) error {
 	case be.Kind == backend.NotFound:
 		return fail(envbackup.CodeDamaged, "run `restic check` on the repository", "%s", why)
 	default:
-		return fail(envbackup.CodeInternal, "", "%s", why)
+		return fail(envbackup.CodeInternal, "the store refused it for a reason of its own: look for the answer in the store's manual and check the destination's settings", "%s", why)
 	}
 }

@@ -63,7 +63,7 @@ func probePath(dest envbackup.Destination, err error) string {
 		return "s3.region"
 	case envbackup.CodeCredentials:
 		return "s3.access_key_id"
-	case envbackup.CodeUnreachable, envbackup.CodeNotAllowed:
+	case envbackup.CodeUnreachable, envbackup.CodeUntrusted, envbackup.CodeNotAllowed:
 		return "s3.endpoint"
 	default:
 		return "s3"

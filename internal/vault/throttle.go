@@ -19,8 +19,8 @@ type throttled struct {
 	limit *limiter
 }
 
-func newThrottled(be *retry.Backend, bytesPerSecond int64) *throttled {
-	return &throttled{Backend: be, limit: &limiter{rate: float64(bytesPerSecond)}}
+func newThrottled(be *retry.Backend, limit *limiter) *throttled {
+	return &throttled{Backend: be, limit: limit}
 }
 
 // Put implements backend.Backend.
@@ -54,15 +54,25 @@ func (t *throttledReader) Read(p []byte) (int, error) {
 
 // limiter spreads bytes over time. It is safe for concurrent use.
 type limiter struct {
-	rate float64 // bytes a second
-
 	mu   sync.Mutex
+	rate float64   // bytes a second; 0 is unlimited
 	paid time.Time // when everything that was let through is paid for
+}
+
+// set changes the limit. What waits already keeps its place.
+func (l *limiter) set(bytesPerSecond int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rate = float64(bytesPerSecond)
 }
 
 // wait lets n bytes through as soon as those before them are paid for.
 func (l *limiter) wait(ctx context.Context, n int) error {
 	l.mu.Lock()
+	if l.rate <= 0 {
+		l.mu.Unlock()
+		return nil
+	}
 	now := time.Now()
 	if l.paid.Before(now) {
 		l.paid = now

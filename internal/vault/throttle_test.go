@@ -19,7 +19,7 @@ import (
 func TestBandwidthLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		be := newThrottled(retry.New(mem.New(), retry.Options{}), 1<<20)
+		be := newThrottled(retry.New(mem.New(), retry.Options{}), &limiter{rate: 1 << 20})
 		handle := func(i int) backend.Handle {
 			return backend.Handle{Kind: backend.KindData, Name: strings.Repeat(string(rune('0'+i)), 64)}
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend/retry"
+	"github.com/envbackup/terraform-provider-envbackup/internal/backend/s3"
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 	"github.com/envbackup/terraform-provider-envbackup/internal/repository"
 	"github.com/envbackup/terraform-provider-envbackup/internal/restic"
@@ -50,6 +52,14 @@ type Config struct {
 	// Retry bounds how long calls to a store are tried again; the zero value
 	// takes package retry's defaults.
 	Retry retry.Options
+	// S3CAFile holds certificates, as PEM, of authorities that S3 endpoints may
+	// be signed by besides the system's. It is read once.
+	S3CAFile string
+	// Observe is told of each request to an S3 destination, and Retried of each
+	// call to a destination that is tried again; nil for nobody. Both are called
+	// concurrently.
+	Observe func(destination string, r s3.Request)
+	Retried func(destination string)
 }
 
 // Vault opens repositories. All methods may be called concurrently.
@@ -58,8 +68,12 @@ type Vault struct {
 	keeper *secrets.Keeper
 	cfg    Config
 
+	// transport holds the connections to all S3 destinations.
+	transport func() (*http.Transport, error)
+
 	mu      sync.Mutex
 	open    map[key]*slot
+	limits  map[string]*limiter      // by the destination's id
 	retired []*repository.Repository // replaced, perhaps still used by a run; closed with the vault
 }
 
@@ -89,7 +103,10 @@ func Open(keyFile string, store Store, cfg Config) (*Vault, error) {
 	if err := checkKey(context.Background(), keeper, store, keyFile); err != nil {
 		return nil, errors.Join(err, keeper.Close())
 	}
-	return &Vault{store: store, keeper: keeper, cfg: cfg, open: map[key]*slot{}}, nil
+	return &Vault{
+		store: store, keeper: keeper, cfg: cfg, open: map[key]*slot{}, limits: map[string]*limiter{},
+		transport: sync.OnceValues(func() (*http.Transport, error) { return s3.NewTransport(cfg.S3CAFile, 0) }),
+	}, nil
 }
 
 // Close closes every repository. No repository may be used after it.
@@ -106,6 +123,9 @@ func (v *Vault) Close() error {
 		errs = append(errs, r.Close())
 	}
 	v.open, v.retired = map[key]*slot{}, nil
+	if t, err := v.transport(); err == nil {
+		t.CloseIdleConnections()
+	}
 	return errors.Join(errs...)
 }
 

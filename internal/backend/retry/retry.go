@@ -26,7 +26,8 @@ type Options struct {
 	// that a mistyped endpoint fails soon; default 20 s.
 	FirstContact time.Duration
 	// Stall ends an attempt in which nothing happens for so long; default 30 s.
-	// An upload gets Stall plus its size divided by MinRate.
+	// An upload gets Stall plus its size divided by MinRate, from each piece of
+	// it that was sent on, so that a slow line is no silent one.
 	Stall   time.Duration
 	MinRate int64 // bytes a second, default 256 KiB/s
 	// Notify is told about each failure that is retried, with the wait that
@@ -88,6 +89,8 @@ func (b *Backend) do(ctx context.Context, limit time.Duration, attempt func(ctx 
 		if kind == backend.Throttled {
 			wait += ceiling / 2 // full jitter alone may hit a throttled store at once
 		}
+		// The jitter comes on top: all calls are told the same time.
+		wait += retryAfter(err)
 		total := b.opt.Total
 		if !b.answered.Load() {
 			total = b.opt.FirstContact
@@ -107,6 +110,14 @@ func (b *Backend) do(ctx context.Context, limit time.Duration, attempt func(ctx 
 		}
 		ceiling = min(2*ceiling, b.opt.Max)
 	}
+}
+
+// retryAfter is how long the store itself asks to wait.
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*backend.Error](err); ok {
+		return e.RetryAfter
+	}
+	return 0
 }
 
 var errStalled = errors.New("nothing happened for too long")
@@ -140,20 +151,33 @@ type watchdog struct {
 func (w *watchdog) alive()  { w.timer.Reset(w.limit) }
 func (w *watchdog) silent() { w.timer.Stop() }
 
-// Put implements backend.Backend. If an attempt failed without telling whether
-// it stored the object, a CreateOnly that finds it then compares.
+// Put implements backend.Backend. After an attempt that failed without telling
+// whether it stored the object, the store is asked before it is sent again: in
+// a bucket with versions a second one takes room of its own.
 func (b *Backend) Put(ctx context.Context, h backend.Handle, data []byte, opt backend.PutOptions) error {
+	// What is sent lies in buffers on the way, so the last piece gets the time
+	// of the whole object.
 	limit := b.opt.Stall + time.Duration(float64(len(data))/float64(b.opt.MinRate)*float64(time.Second))
-	attempts := 0
-	return b.do(ctx, limit, func(ctx context.Context, _ *watchdog) error {
+	holder, _ := b.be.(backend.Holder)
+	attempts, doubt := 0, false
+	return b.do(ctx, limit, func(ctx context.Context, w *watchdog) error {
 		attempts++
-		err := b.be.Put(ctx, h, data, opt)
+		if doubt && holder != nil {
+			held, err := holder.Holds(ctx, h, data, opt.SHA256)
+			if err == nil && held || backend.IsRetryable(err) {
+				return err
+			}
+		}
+		w.alive()
+		err := b.be.Put(backend.WithProgress(ctx, w.alive), h, data, opt)
 		if attempts > 1 && errors.Is(err, backend.ErrExists) {
 			there, rerr := backend.ReadAll(ctx, b.be, h, int64(len(data)))
 			if rerr == nil && bytes.Equal(there, data) {
 				return nil
 			}
 		}
+		// A broken connection, a 5xx, or an end that the watchdog made.
+		doubt = doubt || err != nil && (backend.KindOf(err) == backend.Temporary || ctx.Err() != nil)
 		return err
 	})
 }
@@ -233,10 +257,11 @@ func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(name stri
 // Delete implements backend.Backend. Removing again what is gone is no error,
 // so a whole batch is repeated.
 func (b *Backend) Delete(ctx context.Context, handles ...backend.Handle) error {
-	// One request removes up to a thousand objects; without batches each is a
-	// request of its own.
-	limit := b.opt.Stall + time.Duration(len(handles))*500*time.Millisecond
-	return b.do(ctx, limit, func(ctx context.Context, _ *watchdog) error { return b.be.Delete(ctx, handles...) })
+	// A request may remove a thousand objects, which takes a store a while.
+	limit := b.opt.Stall + time.Duration(len(handles))*50*time.Millisecond
+	return b.do(ctx, limit, func(ctx context.Context, w *watchdog) error {
+		return b.be.Delete(backend.WithProgress(ctx, w.alive), handles...)
+	})
 }
 
 // Probe implements backend.Prober, without retries beyond one attempt: it is

@@ -9,7 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
@@ -59,7 +62,7 @@ func (x explainer) withCause(e *backend.Error, err error) *backend.Error {
 // code classifies an error code of the protocol, or the status alone where the
 // answer has no body.
 func (x explainer) code(op string, h backend.Handle, code, message string, status int, header http.Header) *backend.Error {
-	e := &backend.Error{Op: op, Handle: h}
+	e := &backend.Error{Op: op, Handle: h, RetryAfter: retryAfter(header)}
 	say := func(kind backend.ErrorKind, format string, args ...any) *backend.Error {
 		e.Kind, e.Message = kind, fmt.Sprintf(format, args...)
 		return e
@@ -96,16 +99,27 @@ func (x explainer) code(op string, h backend.Handle, code, message string, statu
 	case "InvalidRange":
 		e.Err = backend.ErrRange
 		return say(backend.Permanent, "the range is not within the object")
+	case "InvalidStorageClass":
+		return say(backend.Unsupported, "%s does not know the storage class %q", x.place(), x.opt.StorageClass)
+	case "NotImplemented", "InvalidEncryptionAlgorithmError":
+		if settings := x.settings(); settings != "" && (op == "put" || op == "probe") {
+			return say(backend.Unsupported, "%s does not know what %s asks for%s", x.place(), settings, paren(message))
+		}
+		return say(backend.Unsupported, "%s does not know how to %s%s", x.place(), op, paren(message))
 	case "InvalidObjectState":
 		return say(backend.Permanent, "the object is archived by a storage class and must be restored first")
 	case "QuotaExceeded", "XAdminQuotaExceeded", "InsufficientStorage":
-		return say(backend.Permanent, "bucket %q is full", x.opt.Bucket)
+		return say(backend.Full, "bucket %q is full", x.opt.Bucket)
 	case "BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "IncompleteBody":
 		return say(backend.Temporary, "the data were changed on the way to %s", x.place())
-	case "AccessDenied", "AllAccessDisabled", "AccountProblem", "KMS.DisabledException", "KMS.NotFoundException":
-		return say(backend.AccessDenied, "the credentials do not allow to %s objects in bucket %q%s", op, x.opt.Bucket, paren(message))
+	case "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException", "KMS.InvalidKeyUsageException":
+		return say(backend.Unsupported, "the KMS key cannot be used%s", paren(message))
+	case "AccessDenied", "AllAccessDisabled", "AccountProblem":
+		return say(backend.AccessDenied, "the credentials do not allow to %s objects in bucket %q%s%s", op, x.opt.Bucket, x.keyToo(), paren(message))
 	}
 	switch {
+	case code == "" && status >= 200 && status < 300:
+		return say(backend.Temporary, "an answer of %s was cut short, or it is not that of an S3 server", x.place())
 	case header.Get("X-Amz-Bucket-Region") != "" && header.Get("X-Amz-Bucket-Region") != x.opt.Region && (status == 301 || status == 307 || status == 400):
 		return wrongRegion()
 	case status == 301 || status == 307:
@@ -113,7 +127,7 @@ func (x explainer) code(op string, h backend.Handle, code, message string, statu
 	case status == 401:
 		return say(backend.BadCredentials, "%s does not accept the credentials", x.place())
 	case status == 403:
-		return say(backend.AccessDenied, "the credentials do not allow to %s objects in bucket %q", op, x.opt.Bucket)
+		return say(backend.AccessDenied, "the credentials do not allow to %s objects in bucket %q%s", op, x.opt.Bucket, x.keyToo())
 	case status == 404:
 		e.Kind = backend.NotFound
 		return e
@@ -122,8 +136,13 @@ func (x explainer) code(op string, h backend.Handle, code, message string, statu
 		return e
 	case status == 429 || status == 503 && code == "":
 		return say(backend.Throttled, "%s asks for fewer requests (HTTP %d)", x.place(), status)
+	case status == 507:
+		return say(backend.Full, "bucket %q is full", x.opt.Bucket)
 	case status == 408 || status == 409 || status >= 500 && status != 501:
 		return say(backend.Temporary, "%s answered with HTTP %d", x.place(), status)
+	}
+	if status == http.StatusNotImplemented || status == http.StatusMethodNotAllowed {
+		return say(backend.Unsupported, "%s does not know how to %s (HTTP %d)", x.place(), op, status)
 	}
 	return say(backend.Permanent, "%s answered %s%s", x.place(), firstOf(code, fmt.Sprintf("HTTP %d", status)), paren(message))
 }
@@ -138,8 +157,8 @@ func (x explainer) network(op string, h backend.Handle, err error) error {
 	)
 	switch {
 	case isCertificate(err):
-		e.Kind = backend.Permanent
-		e.Message = fmt.Sprintf("the certificate of %s is not trusted; a private authority needs a CA file", x.place())
+		e.Kind = backend.Untrusted
+		e.Message = fmt.Sprintf("the certificate of %s is not trusted: %s", x.place(), certificateFault(err))
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		e.Kind = backend.Permanent
 		e.Message = fmt.Sprintf("%s does not speak TLS; is the scheme https right?", x.place())
@@ -159,6 +178,25 @@ func (x explainer) network(op string, h backend.Handle, err error) error {
 		e.Message = fmt.Sprintf("the connection to %s broke", x.place())
 	}
 	return e
+}
+
+// certificateFault says in a few words what is wrong with a certificate.
+func certificateFault(err error) string {
+	var (
+		unknown x509.UnknownAuthorityError
+		host    x509.HostnameError
+		invalid x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &host):
+		return "it is for another name than " + host.Host
+	case errors.As(err, &unknown):
+		return "it is signed by an authority that this machine does not know"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "it is expired, or the clock of this machine is wrong"
+	default:
+		return "it is not valid"
+	}
 }
 
 func isCertificate(err error) bool {
@@ -190,27 +228,59 @@ func (m credentialsMarker) Retrieve(ctx context.Context) (aws.Credentials, error
 
 func (x explainer) credentials(op string, h backend.Handle, err error) error {
 	e := &backend.Error{Op: op, Handle: h, Kind: backend.BadCredentials, Err: err}
-	_, answered := errors.AsType[smithy.APIError](err)
+	var status int
+	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && resp.Response != nil {
+		status = resp.HTTPStatusCode()
+	}
+	api, answered := errors.AsType[smithy.APIError](err)
+	_, alone := errors.AsType[*credentialsError](err) // those that the role is asked for with
 	switch {
 	case x.opt.RoleARN == "":
 		e.Message = "no AWS credentials were found: set an access key, the AWS environment variables, a profile or a role"
-	case answered:
-		e.Message = fmt.Sprintf("the role %s cannot be assumed with these credentials", x.opt.RoleARN)
-	default:
+	case alone:
+		e.Message = fmt.Sprintf("no AWS credentials were found with which to assume the role %s", x.opt.RoleARN)
+	case !answered || status >= 500 || status == http.StatusTooManyRequests:
 		e.Kind = backend.Unreachable
 		e.Message = fmt.Sprintf("the AWS token service, which gives out the role %s, cannot be reached", x.opt.RoleARN)
+	default:
+		e.Message = fmt.Sprintf("the role %s cannot be assumed with these credentials%s", x.opt.RoleARN, paren(api.ErrorCode()))
 	}
 	return e
 }
 
-// isNotImplemented reports whether the server does not know the request or a
-// header of it.
-func isNotImplemented(err error) bool {
-	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "NotImplemented" {
-		return true
+// settings names what was set that a server may not know.
+func (x explainer) settings() string {
+	var names []string
+	if x.opt.StorageClass != "" {
+		names = append(names, "storage_class")
 	}
-	resp, ok := errors.AsType[*smithyhttp.ResponseError](err)
-	return ok && (resp.HTTPStatusCode() == http.StatusNotImplemented || resp.HTTPStatusCode() == http.StatusMethodNotAllowed)
+	if x.opt.SSE != "" {
+		names = append(names, "server_side_encryption")
+	}
+	if x.opt.SSEKMSKeyID != "" {
+		names = append(names, "sse_kms_key_id")
+	}
+	return strings.Join(names, " or ")
+}
+
+// keyToo names the rights to a KMS key, where one is set: the store does not.
+func (x explainer) keyToo() string {
+	if x.opt.SSEKMSKeyID == "" {
+		return ""
+	}
+	return ", or not to use the KMS key (kms:GenerateDataKey and kms:Decrypt)"
+}
+
+// retryAfter reads the header of that name: seconds, or an instant.
+func retryAfter(header http.Header) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 16); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
 }
 
 func paren(s string) string {

@@ -38,7 +38,7 @@ func TestDocumentedAnswers(t *testing.T) {
 		"expired token":                  {"ExpiredToken", 400, nil, backend.BadCredentials, "session token"},
 		"skewed clock":                   {"RequestTimeTooSkewed", 403, nil, backend.BadCredentials, "clock"},
 		"changed on the way":             {"XAmzContentSHA256Mismatch", 400, nil, backend.Temporary, "changed on the way"},
-		"Ceph's quota":                   {"QuotaExceeded", 403, nil, backend.Permanent, "is full"},
+		"Ceph's quota":                   {"QuotaExceeded", 403, nil, backend.Full, "is full"},
 		"archived":                       {"InvalidObjectState", 403, nil, backend.Permanent, "archived"},
 		"range":                          {"InvalidRange", 416, nil, backend.Permanent, "range"},
 		"gateway":                        {"", 502, nil, backend.Temporary, "502"},

@@ -139,8 +139,7 @@ func (b *Backend) noLock(op string, h backend.Handle, err error) error {
 // none; nil if it was something else. Servers have many codes for it, so the
 // bucket is asked.
 func (b *Backend) explainLock(ctx context.Context, op string, h backend.Handle, err error) error {
-	permanent := backend.KindOf(b.explain.error(ctx, op, h, err)) == backend.Permanent
-	if !permanent || ctx.Err() != nil {
+	if !b.mayNotKnow(ctx, op, err) {
 		return nil //nolint:nilerr // whoever is cancelled is told so elsewhere
 	}
 	locks, failed := b.bucketLocks(ctx)
@@ -175,10 +174,7 @@ func (b *Backend) ExtendLock(ctx context.Context, h backend.Handle, until time.T
 		Retention: &types.ObjectLockRetention{
 			Mode: types.ObjectLockRetentionMode(b.opt.LockMode), RetainUntilDate: aws.Time(until.UTC().Truncate(time.Second)),
 		},
-	}, func(o *s3.Options) {
-		// The document has to come with a checksum.
-		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-	})
+	}, contentMD5)
 	if err != nil {
 		return b.explain.error(ctx, "lock", h, err)
 	}

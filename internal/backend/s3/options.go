@@ -2,13 +2,10 @@ package s3
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -17,7 +14,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/secret"
@@ -53,15 +52,25 @@ type Options struct {
 
 	// StorageClass applies to packs only.
 	StorageClass string
-	// SSEKMSKeyID makes the store encrypt objects with this KMS key, too.
+	// SSE is the encryption that the store is asked for besides ours: "AES256"
+	// with keys of its own, "aws:kms" with the account's KMS key. Empty leaves
+	// it to the bucket.
+	SSE string
+	// SSEKMSKeyID is the KMS key to encrypt with, and implies "aws:kms".
 	SSEKMSKeyID string
 	// LockMode is "GOVERNANCE" or "COMPLIANCE": then every object but the
 	// locks of the repository is stored with an object lock that ends LockFor
 	// later. Empty is no lock but the bucket's own.
 	LockMode string
 	LockFor  time.Duration
+	// Transport carries the requests, if it is set; then CAFile and Connections
+	// are its own matter, and Close leaves its connections open. NewTransport
+	// makes one that several stores can share.
+	Transport *http.Transport
 	// Connections bounds the connections that are kept open; default 32.
 	Connections int
+	// Observe is told of each request to the store. It is called concurrently.
+	Observe func(Request)
 }
 
 // Open returns the store in the bucket. It sends no request to it; ask Probe
@@ -92,10 +101,18 @@ func Open(ctx context.Context, opt Options) (*Backend, error) {
 	if (opt.LockMode == "") != (opt.LockFor <= 0) {
 		return fail("an object lock needs a mode and a time, only one of them is set")
 	}
-	transport, err := newTransport(opt)
-	if err != nil {
-		return fail("%v", err)
+	if opt.SSEKMSKeyID != "" && opt.SSE == string(types.ServerSideEncryptionAes256) {
+		return fail("a KMS key encrypts with %s, not with %s", types.ServerSideEncryptionAwsKms, opt.SSE)
 	}
+	transport, closeTransport := opt.Transport, func() {}
+	if transport == nil {
+		var err error
+		if transport, err = NewTransport(opt.CAFile, opt.Connections); err != nil {
+			return fail("%v", err)
+		}
+		closeTransport = transport.CloseIdleConnections
+	}
+	opt.Transport = transport
 	provider, region, err := resolve(ctx, opt)
 	if err != nil {
 		return fail("AWS configuration: %v", err)
@@ -105,11 +122,11 @@ func Open(ctx context.Context, opt Options) (*Backend, error) {
 	if prefix != "" {
 		prefix += "/"
 	}
-	b := &Backend{opt: opt, prefix: prefix, close: transport.CloseIdleConnections, explain: explainer{opt}}
+	b := &Backend{opt: opt, prefix: prefix, close: closeTransport, explain: explainer{opt}}
 	b.client = s3.New(s3.Options{
 		Region:           region,
 		Credentials:      aws.NewCredentialsCache(credentialsMarker{provider}),
-		HTTPClient:       &http.Client{Transport: transport},
+		HTTPClient:       newClient(transport, opt.Observe),
 		Retryer:          aws.NopRetryer{},
 		UsePathStyle:     opt.ForcePathStyle,
 		DefaultsMode:     aws.DefaultsModeStandard,
@@ -119,6 +136,7 @@ func Open(ctx context.Context, opt Options) (*Backend, error) {
 		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenRequired,
 		DisableLogOutputChecksumValidationSkipped: true,
+		APIOptions: []func(*middleware.Stack) error{leaveEncodingAlone},
 	}, func(o *s3.Options) {
 		if opt.Endpoint != "" {
 			o.BaseEndpoint = aws.String(opt.Endpoint)
@@ -154,55 +172,14 @@ func resolve(ctx context.Context, opt Options) (aws.CredentialsProvider, string,
 	if opt.RoleARN == "" {
 		return cfg.Credentials, cfg.Region, nil
 	}
-	role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), opt.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+	cfg.Credentials = credentialsMarker{cfg.Credentials}
+	role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg, func(o *sts.Options) {
+		o.HTTPClient = &http.Client{Transport: opt.Transport}
+	}), opt.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName = "envbackup"
 		if opt.ExternalID != "" {
 			o.ExternalID = aws.String(opt.ExternalID)
 		}
 	})
 	return role, cfg.Region, nil
-}
-
-func newTransport(opt Options) (*http.Transport, error) {
-	connections := opt.Connections
-	if connections <= 0 {
-		connections = 32
-	}
-	t := &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: (&net.Dialer{
-			Timeout:   10 * time.Second,
-			KeepAlive: 30 * time.Second,
-		}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConns:          connections,
-		MaxIdleConnsPerHost:   connections,
-		IdleConnTimeout:       90 * time.Second,
-		// Packs do not compress, and HTTP/2 would put all transfers on one
-		// connection.
-		DisableCompression: true,
-		ForceAttemptHTTP2:  false,
-		WriteBufferSize:    64 << 10,
-		ReadBufferSize:     64 << 10,
-		TLSClientConfig:    &tls.Config{MinVersion: tls.VersionTLS12},
-	}
-	if opt.CAFile == "" {
-		opt.CAFile = os.Getenv("AWS_CA_BUNDLE")
-	}
-	if opt.CAFile != "" {
-		pem, err := os.ReadFile(opt.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read certificates: %w", err)
-		}
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read certificates: %s holds none", opt.CAFile)
-		}
-		t.TLSClientConfig.RootCAs = pool
-	}
-	return t, nil
 }

@@ -21,16 +21,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go/middleware"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 )
-
-// maxDelete is how many objects one request may remove.
-const maxDelete = 1000
 
 // Backend stores objects in a bucket. Use Open.
 type Backend struct {
@@ -54,6 +48,7 @@ var (
 	_ backend.Backend = (*Backend)(nil)
 	_ backend.Prober  = (*Backend)(nil)
 	_ backend.Keeper  = (*Backend)(nil)
+	_ backend.Holder  = (*Backend)(nil)
 )
 
 // Location implements backend.Backend; it has the form of restic's s3 URLs.
@@ -72,81 +67,6 @@ func (b *Backend) Close() error {
 }
 
 func (b *Backend) key(h backend.Handle) string { return b.prefix + h.Path() }
-
-// Put implements backend.Backend.
-func (b *Backend) Put(ctx context.Context, h backend.Handle, data []byte, opt backend.PutOptions) error {
-	if err := check(ctx, "put", h); err != nil {
-		return err
-	}
-	in := &s3.PutObjectInput{
-		Bucket: &b.opt.Bucket,
-		Key:    aws.String(b.key(h)),
-		Body:   bytes.NewReader(data),
-		// Without it some servers read the body once to count it.
-		ContentLength: aws.Int64(int64(len(data))),
-	}
-	if h.Kind == backend.KindData && b.opt.StorageClass != "" {
-		// What every run reads stays in the standard class.
-		in.StorageClass = types.StorageClass(b.opt.StorageClass)
-	}
-	if b.opt.SSEKMSKeyID != "" {
-		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
-		in.SSEKMSKeyId = &b.opt.SSEKMSKeyID
-	}
-	conditional := opt.CreateOnly && !b.noConditions.Load()
-	if conditional {
-		in.IfNoneMatch = aws.String("*")
-	}
-	lock := b.opt.LockMode != "" && h.Kind != backend.KindLock
-	if lock {
-		in.ObjectLockMode = types.ObjectLockMode(b.opt.LockMode)
-		in.ObjectLockRetainUntilDate = aws.Time(lockEnd(b.opt.LockFor))
-	}
-	summed := lock || b.sums.Load()
-	if summed {
-		in.ChecksumSHA256 = checksum(data, opt.SHA256)
-	}
-	out, err := b.client.PutObject(ctx, in, payloadHash(opt.SHA256))
-	if err == nil {
-		b.seeVersion(out.VersionId)
-		return nil
-	}
-	if !summed && b.wantsChecksum(ctx, err) {
-		b.sums.Store(true)
-		return b.Put(ctx, h, data, opt)
-	}
-	if lock {
-		if lerr := b.explainLock(ctx, "put", h, err); lerr != nil {
-			if conditional {
-				// Some servers refuse the lock and keep the object all the
-				// same. It was not there before.
-				_, _ = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: in.Bucket, Key: in.Key})
-			}
-			return lerr
-		}
-	}
-	if conditional && isNotImplemented(err) {
-		b.noConditions.Store(true)
-		return b.Put(ctx, h, data, opt)
-	}
-	return b.explain.error(ctx, "put", h, err)
-}
-
-// payloadHash makes the signature use a hash that is known, instead of reading
-// the data once more.
-func payloadHash(sum *[32]byte) func(*s3.Options) {
-	return func(o *s3.Options) {
-		if sum == nil {
-			return
-		}
-		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("KnownPayloadHash",
-				func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-					return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
-				}), middleware.Before)
-		})
-	}
-}
 
 // Get implements backend.Backend.
 func (b *Backend) Get(ctx context.Context, h backend.Handle, offset, length int64, fn func(io.Reader) error) error {
@@ -264,64 +184,6 @@ func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(name stri
 	return nil
 }
 
-// Delete implements backend.Backend.
-func (b *Backend) Delete(ctx context.Context, handles ...backend.Handle) error {
-	for _, h := range handles {
-		if err := check(ctx, "delete", h); err != nil {
-			return err
-		}
-	}
-	for len(handles) > 0 {
-		n := min(maxDelete, len(handles))
-		if err := b.deleteSome(ctx, handles[:n]); err != nil {
-			return err
-		}
-		handles = handles[n:]
-	}
-	return nil
-}
-
-func (b *Backend) deleteSome(ctx context.Context, handles []backend.Handle) error {
-	if len(handles) == 1 || b.noBatches.Load() {
-		for _, h := range handles {
-			_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opt.Bucket, Key: aws.String(b.key(h))})
-			if err == nil {
-				continue
-			}
-			if err := b.explain.error(ctx, "delete", h, err); !errors.Is(err, backend.ErrNotExist) {
-				return err
-			}
-		}
-		return nil
-	}
-	byKey := make(map[string]backend.Handle, len(handles))
-	ids := make([]types.ObjectIdentifier, len(handles))
-	for i, h := range handles {
-		key := b.key(h)
-		byKey[key] = h
-		ids[i].Key = &key
-	}
-	out, err := b.client.DeleteObjects(ctx, &s3.DeleteObjectsInput{
-		Bucket: &b.opt.Bucket,
-		Delete: &types.Delete{Objects: ids, Quiet: aws.Bool(true)},
-	})
-	if err != nil {
-		if isNotImplemented(err) {
-			b.noBatches.Store(true)
-			return b.deleteSome(ctx, handles)
-		}
-		return b.explain.error(ctx, "delete", backend.Handle{}, err)
-	}
-	for _, e := range out.Errors {
-		h := byKey[aws.ToString(e.Key)]
-		err := b.explain.code("delete", h, aws.ToString(e.Code), aws.ToString(e.Message), 0, nil)
-		if err.Kind != backend.NotFound {
-			return err
-		}
-	}
-	return nil
-}
-
 // Probe implements backend.Prober. The object that it writes lies beside the
 // repository's, and it is removed again, its old version as well where the
 // bucket lets it go. It carries no lock of ours.
@@ -342,11 +204,12 @@ func (b *Backend) Probe(ctx context.Context) error {
 		}
 		err = b.explain.error(ctx, "probe", backend.Handle{}, err)
 		if e, ok := errors.AsType[*backend.Error](err); ok && e.Kind == backend.AccessDenied {
-			e.Message = fmt.Sprintf("these credentials may list bucket %q but not %s objects in it", b.opt.Bucket, what)
+			e.Message = fmt.Sprintf("these credentials may list bucket %q but not %s objects in it%s", b.opt.Bucket, what, b.explain.keyToo())
 		}
 		return err
 	}
 	in := &s3.PutObjectInput{Bucket: &b.opt.Bucket, Key: &key, Body: bytes.NewReader(content)}
+	b.settings(in, true) // or the first backup would be told what they are worth
 	put, err := b.client.PutObject(ctx, in)
 	if err != nil && b.wantsChecksum(ctx, err) {
 		in.Body, in.ChecksumSHA256 = bytes.NewReader(content), checksum(content, nil)
