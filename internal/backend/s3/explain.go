@@ -176,6 +176,9 @@ func (x explainer) network(op string, h backend.Handle, err error) error {
 		e.Message = fmt.Sprintf("%s cannot be reached: %v", x.place(), opErr.Err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		e.Message = fmt.Sprintf("the connection to %s broke", x.place())
+		if strings.HasPrefix(x.opt.Endpoint, "http:") {
+			e.Message += "; if it speaks TLS, write https"
+		}
 	}
 	return e
 }
