@@ -131,8 +131,9 @@ func (b *Backend) once(ctx context.Context, limit time.Duration, attempt func(co
 	defer w.timer.Stop()
 	err := attempt(actx, w)
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(actx), errStalled) && !isClassified(err) {
+		// err itself is that of a cancelled call, which nobody would repeat.
 		return &backend.Error{Op: "wait", Kind: backend.Temporary,
-			Message: fmt.Sprintf("the store did not answer for %s", limit), Err: err}
+			Message: fmt.Sprintf("the store did not answer for %s", limit), Err: errStalled}
 	}
 	return err
 }

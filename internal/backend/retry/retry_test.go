@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -70,7 +71,7 @@ type stuck struct {
 func (s *stuck) Put(ctx context.Context, _ backend.Handle, _ []byte, _ backend.PutOptions) error {
 	s.calls++
 	<-ctx.Done()
-	return context.Cause(ctx)
+	return fmt.Errorf("put: %w: %w", context.Cause(ctx), ctx.Err()) // as an HTTP client says it
 }
 
 var handle = backend.Handle{Kind: backend.KindSnapshot, Name: strings.Repeat("0f", 32)}
@@ -235,4 +236,106 @@ func TestAListThatIsRepeatedListsOnce(t *testing.T) {
 			t.Errorf("%d names in %d calls, %v", seen, f.calls, err)
 		}
 	})
+}
+
+// slow sends an object in pieces, each of which takes a while, and tells of
+// them.
+type slow struct {
+	backend.Backend
+	piece time.Duration
+	calls int
+}
+
+func (s *slow) Put(ctx context.Context, h backend.Handle, data []byte, opt backend.PutOptions) error {
+	s.calls++
+	for range 20 {
+		select {
+		case <-time.After(s.piece):
+			backend.Progress(ctx)()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.Backend.Put(ctx, h, data, opt)
+}
+
+// An upload over a slow line takes as long as it takes, as long as it moves.
+func TestAnAttemptThatMovesIsNotEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{Backend: mem.New(), piece: 25 * time.Second}
+		start := time.Now()
+		err := retry.New(s, retry.Options{}).Put(t.Context(), handle, []byte("x"), backend.PutOptions{})
+		if err != nil || s.calls != 1 || time.Since(start) != 500*time.Second {
+			t.Errorf("%d attempts in %s: %v", s.calls, time.Since(start), err)
+		}
+	})
+}
+
+// Retry-After is waited for, and a store that asks for more than there is ends
+// the call at once.
+func TestTheStoreSaysHowLongToWait(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[time.Duration]error{2 * time.Minute: nil, time.Hour: errors.New("too long")} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{Backend: mem.New(), fail: func(call int) error {
+				if call > 1 {
+					return nil
+				}
+				return &backend.Error{Op: "put", Kind: backend.Throttled, RetryAfter: after}
+			}}
+			start := time.Now()
+			err := retry.New(f, retry.Options{}).Put(t.Context(), handle, nil, backend.PutOptions{})
+			took := time.Since(start)
+			if want == nil && (err != nil || took < after || took > after+time.Second) {
+				t.Errorf("after %s: waited %s: %v", after, took, err)
+			}
+			if want != nil && (backend.KindOf(err) != backend.Throttled || took != 0) {
+				t.Errorf("after %s: gave up after %s: %v", after, took, err)
+			}
+		})
+	}
+}
+
+// holder says what it holds, or that it cannot.
+type holder struct {
+	*flaky
+	err   error
+	asked int
+}
+
+func (h *holder) Holds(ctx context.Context, handle backend.Handle, data []byte, _ *[32]byte) (bool, error) {
+	h.asked++
+	if h.err != nil {
+		return false, h.err
+	}
+	there, err := backend.ReadAll(ctx, h.Backend, handle, 1<<20)
+	return err == nil && bytes.Equal(there, data), nil
+}
+
+// The fate of an upload is asked for after an end that leaves it open, and only
+// then; whoever may not ask sends it again.
+func TestTheFateOfAnUploadIsAskedFor(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		kind        backend.ErrorKind
+		stored      bool
+		err         error
+		puts, asked int
+	}{
+		"stored":                    {backend.Temporary, true, nil, 1, 1},
+		"not stored":                {backend.Temporary, false, nil, 2, 1},
+		"throttled, so not stored":  {backend.Throttled, false, nil, 2, 0},
+		"no connection, not stored": {backend.Unreachable, false, nil, 2, 0},
+		"may not ask":               {backend.Temporary, true, &backend.Error{Kind: backend.AccessDenied}, 2, 1},
+	}
+	for name, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			h := &holder{flaky: &flaky{Backend: mem.New(), fail: failing(tt.kind, 1), after: tt.stored}, err: tt.err}
+			err := retry.New(h, retry.Options{}).Put(t.Context(), handle, []byte("x"), backend.PutOptions{})
+			if err != nil || h.calls != tt.puts || h.asked != tt.asked {
+				t.Errorf("%s: %d uploads, asked %d times: %v", name, h.calls, h.asked, err)
+			}
+		})
+	}
 }

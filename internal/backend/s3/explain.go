@@ -73,6 +73,9 @@ func (x explainer) code(op string, h backend.Handle, code, message string, statu
 		}
 		return say(backend.WrongRegion, "bucket %q is not in region %q, or the endpoint belongs to another region", x.opt.Bucket, x.opt.Region)
 	}
+	if code == "UnknownError" {
+		code = "" // the SDK's word for an answer without one
+	}
 	switch code {
 	case "NoSuchBucket":
 		return say(backend.NoBucket, "bucket %q does not exist at %s", x.opt.Bucket, x.place())
