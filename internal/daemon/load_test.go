@@ -87,6 +87,7 @@ limits:
   min_interval: 1 minute
   max_runs: 2
 log_format: xml
+s3_ca_file: /nonexistent/ca.pem
 worker: [a, b]
 hostname: one
 hostname: two
@@ -109,9 +110,10 @@ hostname: two
 		"allow_reads":         "line 3: there is no such setting; did you mean allow_read?",
 		"allow_restore":       "absolute",
 		"tls_cert_file":       "belong together",
+		"s3_ca_file":          "/nonexistent/ca.pem",
 		"log_format":          "xml",
 		"worker":              "single value",
-		"hostname":            "line 11: it is set twice",
+		"hostname":            "line 12: it is set twice",
 	} {
 		if !strings.Contains(got[path], part) {
 			t.Errorf("%s: got %q, want something with %q", path, got[path], part)

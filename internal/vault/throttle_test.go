@@ -13,6 +13,7 @@ import (
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend/mem"
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend/retry"
+	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
 )
 
 // bandwidth_limit bounds what is sent and fetched together.
@@ -54,6 +55,48 @@ func TestBandwidthLimit(t *testing.T) {
 		_ = be.limit.wait(t.Context(), 10<<20)
 		if err := be.Put(ctx, handle(6), data, backend.PutOptions{}); !errors.Is(err, stopped) {
 			t.Errorf("a put that waits ends with %v, want the context's cause", err)
+		}
+	})
+}
+
+// bandwidth_limit is the destination's: all repositories there share it, and a
+// change of it holds for what is open already.
+func TestTheBandwidthLimitIsShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &Vault{limits: map[string]*limiter{}}
+		dest := envbackup.Destination{Meta: envbackup.Meta{ID: "d"}, DestinationSpec: envbackup.DestinationSpec{BandwidthLimit: 1 << 20}}
+		shop := newThrottled(retry.New(mem.New(), retry.Options{}), v.limiter(dest))
+		mail := newThrottled(retry.New(mem.New(), retry.Options{}), v.limiter(dest))
+		handle := backend.Handle{Kind: backend.KindData, Name: strings.Repeat("0f", 32)}
+		put := func(be backend.Backend, mib int) {
+			if err := be.Put(t.Context(), handle, make([]byte, mib<<20), backend.PutOptions{}); err != nil {
+				t.Error(err)
+			}
+		}
+		took := func() time.Duration {
+			began := time.Now()
+			put(shop, 4)
+			put(mail, 4)
+			put(shop, 1)
+			return time.Since(began)
+		}
+		if d := took(); d < 8*time.Second || d > 9*time.Second {
+			t.Errorf("8 MiB at 1 MiB/s to two repositories took %s, want 8 s", d)
+		}
+		dest.BandwidthLimit = 8 << 20
+		v.limiter(dest)
+		if d := took(); d < 2*time.Second || d > 3*time.Second {
+			t.Errorf("with the limit raised to 8 MiB/s it took %s, want what was owed and 1 s", d)
+		}
+		dest.BandwidthLimit = 0
+		v.limiter(dest)
+		if d := took(); d != 0 {
+			t.Errorf("without a limit it took %s", d)
+		}
+		dest.ID, dest.BandwidthLimit = "other", 1
+		if v.limiter(dest) == shop.limit {
+			t.Error("another destination shares the limit")
 		}
 	})
 }

@@ -239,13 +239,13 @@ func (x explainer) credentials(op string, h backend.Handle, err error) error {
 		status = resp.HTTPStatusCode()
 	}
 	api, answered := errors.AsType[smithy.APIError](err)
-	_, alone := errors.AsType[*credentialsError](err) // those that the role is asked for with
+	_, alone := errors.AsType[*credentialsError](errors.Unwrap(err)) // those that the role is asked for with
 	switch {
 	case x.opt.RoleARN == "":
 		e.Message = "no AWS credentials were found: set an access key, the AWS environment variables, a profile or a role"
 	case alone:
 		e.Message = fmt.Sprintf("no AWS credentials were found with which to assume the role %s", x.opt.RoleARN)
-	case !answered || status >= 500 || status == http.StatusTooManyRequests:
+	case !answered || x.code(op, h, api.ErrorCode(), "", status, nil).Kind.Retryable():
 		e.Kind = backend.Unreachable
 		e.Message = fmt.Sprintf("the AWS token service, which gives out the role %s, cannot be reached", x.opt.RoleARN)
 	default:
