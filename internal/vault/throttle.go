@@ -54,41 +54,72 @@ func (t *throttledReader) Read(p []byte) (int, error) {
 
 // limiter spreads bytes over time. It is safe for concurrent use.
 type limiter struct {
-	mu   sync.Mutex
-	rate float64   // bytes a second; 0 is unlimited
-	paid time.Time // when everything that was let through is paid for
+	mu      sync.Mutex
+	rate    float64       // bytes a second; 0 is unlimited
+	sold    float64       // bytes that were let through or wait for it
+	paid    float64       // of them, those whose time is over
+	at      time.Time     // when paid was right
+	changed chan struct{} // closed when rate changes; nil before anybody waits
 }
 
-// set changes the limit. What waits already keeps its place.
+// set changes the limit, for those who wait already, too.
 func (l *limiter) set(bytesPerSecond int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.rate == float64(bytesPerSecond) {
+		return
+	}
+	l.advance()
 	l.rate = float64(bytesPerSecond)
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
+}
+
+// advance brings paid to now.
+func (l *limiter) advance() {
+	now := time.Now()
+	if l.rate <= 0 {
+		l.paid = l.sold
+	}
+	l.paid = min(l.sold, l.paid+l.rate*now.Sub(l.at).Seconds())
+	l.at = now
 }
 
 // wait lets n bytes through as soon as those before them are paid for.
 func (l *limiter) wait(ctx context.Context, n int) error {
 	l.mu.Lock()
-	if l.rate <= 0 {
-		l.mu.Unlock()
-		return nil
+	defer l.mu.Unlock()
+	l.advance()
+	before := l.sold
+	l.sold += float64(n)
+	for l.rate > 0 && l.paid < before {
+		if l.changed == nil {
+			l.changed = make(chan struct{})
+		}
+		// The nanosecond more is for what rounding takes away.
+		left := min((before-l.paid)/l.rate, time.Hour.Seconds())
+		if err := l.sleep(ctx, time.Duration(left*float64(time.Second))+1); err != nil {
+			return err
+		}
+		l.advance()
 	}
-	now := time.Now()
-	if l.paid.Before(now) {
-		l.paid = now
-	}
-	wait := l.paid.Sub(now)
-	l.paid = l.paid.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
+	return nil
+}
+
+// sleep waits, with the lock given back, until d is over or the rate changes.
+func (l *limiter) sleep(ctx context.Context, d time.Duration) error {
+	changed := l.changed
 	l.mu.Unlock()
-	if wait <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(wait)
+	defer l.mu.Lock()
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+	case <-changed:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	return nil
 }
