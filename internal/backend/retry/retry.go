@@ -258,8 +258,8 @@ func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(name stri
 // Delete implements backend.Backend. Removing again what is gone is no error,
 // so a whole batch is repeated.
 func (b *Backend) Delete(ctx context.Context, handles ...backend.Handle) error {
-	// A request may remove a thousand objects, which takes a store a while.
-	limit := b.opt.Stall + time.Duration(len(handles))*50*time.Millisecond
+	// One request may remove a thousand objects, which takes a store a while.
+	limit := b.opt.Stall + time.Duration(min(len(handles), 1000))*100*time.Millisecond
 	return b.do(ctx, limit, func(ctx context.Context, w *watchdog) error {
 		return b.be.Delete(backend.WithProgress(ctx, w.alive), handles...)
 	})

@@ -22,7 +22,9 @@ func (b *Backend) Delete(ctx context.Context, handles ...backend.Handle) error {
 			return err
 		}
 	}
+	moved := backend.Progress(ctx)
 	for len(handles) > 0 {
+		moved()
 		n := min(maxDelete, len(handles))
 		if err := b.deleteSome(ctx, handles[:n]); err != nil {
 			return err

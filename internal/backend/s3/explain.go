@@ -106,7 +106,7 @@ func (x explainer) code(op string, h backend.Handle, code, message string, statu
 		return say(backend.Unsupported, "%s does not know the storage class %q", x.place(), x.opt.StorageClass)
 	case "NotImplemented", "InvalidEncryptionAlgorithmError":
 		if settings := x.settings(); settings != "" && (op == "put" || op == "probe") {
-			return say(backend.Unsupported, "%s does not know what %s asks for%s", x.place(), settings, paren(message))
+			return say(backend.Unsupported, "%s does not offer what %s asks for%s", x.place(), settings, paren(message))
 		}
 		return say(backend.Unsupported, "%s does not know how to %s%s", x.place(), op, paren(message))
 	case "InvalidObjectState":
