@@ -140,7 +140,7 @@ func (b *Backend) noLock(op string, h backend.Handle, err error) error {
 // bucket is asked.
 func (b *Backend) explainLock(ctx context.Context, op string, h backend.Handle, err error) error {
 	if !b.mayNotKnow(ctx, op, err) {
-		return nil //nolint:nilerr // whoever is cancelled is told so elsewhere
+		return nil
 	}
 	locks, failed := b.bucketLocks(ctx)
 	if locks || failed != nil {
