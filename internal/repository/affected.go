@@ -11,6 +11,11 @@ import (
 // nameAffected finds the files that problems hurt. It reads the trees again,
 // which is worth it only when there is damage.
 func (c *checker) nameAffected(ctx context.Context) error {
+	for _, p := range c.report.Problems {
+		if p.Kind == ProblemSnapshot {
+			c.report.Hurt = append(c.report.Hurt, p.Snapshot)
+		}
+	}
 	if len(c.missing) == 0 {
 		return nil
 	}
@@ -21,6 +26,9 @@ func (c *checker) nameAffected(ctx context.Context) error {
 		}
 	}
 	for _, s := range c.snapshots {
+		if f.hurt[*s.Tree] {
+			c.report.Hurt = append(c.report.Hurt, s.ID)
+		}
 		if err := f.collect(ctx, s.ID, *s.Tree, "/"); err != nil {
 			return err
 		}
@@ -45,6 +53,12 @@ type affectedFinder struct {
 	c     *checker
 	hurt  map[restic.ID]bool // trees that were looked at
 	found map[restic.BlobHandle][]Affected
+	// strict counts content that no index lists as missing.
+	strict bool
+}
+
+func (f *affectedFinder) lost(h restic.BlobHandle) bool {
+	return f.c.missing[h] || f.strict && !f.c.r.index().Has(h)
 }
 
 // treeHurt reports whether something is missing in or below the tree.
@@ -66,7 +80,7 @@ func (f *affectedFinder) treeHurt(ctx context.Context, id restic.ID, depth int) 
 	hurt := false
 	for _, n := range t.Nodes {
 		for _, b := range n.Content {
-			hurt = hurt || f.c.missing[restic.BlobHandle{ID: b, Type: restic.DataBlob}]
+			hurt = hurt || f.lost(restic.BlobHandle{ID: b, Type: restic.DataBlob})
 		}
 		if n.Subtree != nil {
 			below, err := f.treeHurt(ctx, *n.Subtree, depth+1)
@@ -138,11 +152,11 @@ func (f *affectedFinder) ofPack(id restic.ID) []Affected {
 }
 
 // SnapshotsNeeding returns those of the snapshots that cannot be restored
-// whole without the blobs. It reads the trees of all of them, each once; a tree
+// whole without the blobs, or need something that no index lists. It reads the trees of all of them, each once; a tree
 // that is damaged itself counts as needed by its snapshots. Hold a shared
 // lock, and load the index before.
 func (r *Repository) SnapshotsNeeding(ctx context.Context, snapshots []*restic.Snapshot, blobs map[restic.BlobHandle]bool) ([]*restic.Snapshot, error) {
-	f := &affectedFinder{c: &checker{r: r, missing: blobs}, hurt: make(map[restic.ID]bool)}
+	f := &affectedFinder{c: &checker{r: r, missing: blobs}, hurt: make(map[restic.ID]bool), strict: true}
 	var needing []*restic.Snapshot
 	for _, s := range snapshots {
 		hurt, err := f.treeHurt(ctx, *s.Tree, 0)

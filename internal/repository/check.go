@@ -34,6 +34,9 @@ type CheckOptions struct {
 	// ReadShare does so for a part; the same share on a later day reads other
 	// packs if Part moves on.
 	ReadShare Share
+	// Packs are read as well, those of them that are listed. A pack whose
+	// length is wrong is read in any case: what is left of it counts.
+	Packs []restic.ID
 	// Progress is called now and then, from one goroutine at a time.
 	Progress func(CheckProgress)
 }
@@ -87,6 +90,10 @@ const MaxAffected = 20
 type CheckReport struct {
 	Problems, Hints []Problem
 
+	// Hurt are the snapshots that cannot be restored whole, oldest first, and
+	// those that cannot be read.
+	Hurt []restic.ID
+
 	Snapshots, IndexFiles, Packs, Trees int
 	PacksRead                           int
 	BytesRead                           int64
@@ -97,10 +104,29 @@ type CheckReport struct {
 // is about checking itself, such as a store that cannot be reached; damage is
 // in the report.
 func (r *Repository) Check(ctx context.Context, opt CheckOptions) (CheckReport, error) {
-	c := &checker{
-		r: r.view(), opt: opt,
-		missing: make(map[restic.BlobHandle]bool),
+	return newChecker(r.view(), opt).check(ctx)
+}
+
+// DamagedPacks returns the packs that the problems name, each once: those that
+// a repair has to look at.
+func (r *CheckReport) DamagedPacks() []restic.ID {
+	var ids []restic.ID
+	for _, p := range r.Problems {
+		if !p.Pack.IsNull() && !slices.Contains(ids, p.Pack) {
+			ids = append(ids, p.Pack)
+		}
 	}
+	return ids
+}
+
+func newChecker(view *Repository, opt CheckOptions) *checker {
+	return &checker{
+		r: view, opt: opt,
+		missing: make(map[restic.BlobHandle]bool), badCopies: make(map[restic.BlobHandle]int), badSize: make(map[restic.ID]bool),
+	}
+}
+
+func (c *checker) check(ctx context.Context) (CheckReport, error) {
 	steps := []func(context.Context) error{c.loadSnapshots, c.loadIndex, c.checkPacks, c.checkTrees, c.readPacks, c.nameAffected}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -139,10 +165,14 @@ type checker struct {
 
 	snapshots []*restic.Snapshot
 	packs     map[restic.ID]int64 // sizes, as the store lists them
+	badSize   map[restic.ID]bool  // packs whose length is not what the index says
+	badIndex  []restic.ID         // index files that cannot be read
 
 	mu      sync.Mutex // guards what follows
 	report  CheckReport
 	missing map[restic.BlobHandle]bool // blobs that are not to be had
+	// badCopies counts the places of a blob that do not have it.
+	badCopies map[restic.BlobHandle]int
 }
 
 func (c *checker) progress(phase string, done, total int) {
@@ -210,6 +240,7 @@ func (c *checker) loadIndex(ctx context.Context) error {
 		}
 		if err != nil {
 			c.problem(Problem{Kind: ProblemIndex, Text: err.Error()})
+			c.badIndex = append(c.badIndex, id)
 			continue
 		}
 		for _, p := range packs {
@@ -249,8 +280,9 @@ func (c *checker) checkPacks(ctx context.Context) error {
 		switch want := c.r.idx.PackSize(id); {
 		case !there:
 			c.problem(Problem{Kind: ProblemMissingPack, Pack: id, Text: "pack " + id.Short() + " is listed and not in the store"})
-			c.losePack(blobs)
+			c.loseCopies(blobs...)
 		case size != want:
+			c.badSize[id] = true
 			c.problem(Problem{Kind: ProblemPack, Pack: id, Text: fmt.Sprintf("pack %s has %d bytes where the index says %d", id.Short(), size, want)})
 		}
 		return true
@@ -263,13 +295,17 @@ func (c *checker) checkPacks(ctx context.Context) error {
 	return nil
 }
 
-// losePack marks the blobs of which no pack in the store has a copy.
-func (c *checker) losePack(blobs []pack.Blob) {
+// loseCopies records that a pack does not have these blobs that it is listed
+// with. One that no other pack has is lost.
+func (c *checker) loseCopies(blobs ...pack.Blob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var places []PackedBlob
 	for _, b := range blobs {
+		c.badCopies[b.Handle]++
 		places = c.r.idx.Lookup(b.Handle, places[:0])
-		if !slices.ContainsFunc(places, func(p PackedBlob) bool { _, ok := c.packs[p.Pack]; return ok }) {
-			c.lose(b.Handle)
+		if c.badCopies[b.Handle] >= len(places) {
+			c.missing[b.Handle] = true
 		}
 	}
 }
@@ -297,8 +333,7 @@ func (c *checker) checkTrees(ctx context.Context) error {
 				c.problem(Problem{Kind: ProblemMissingBlob, Blob: h, Text: err.Error()})
 				c.lose(h)
 			case err != nil:
-				c.problem(Problem{Kind: ProblemTree, Blob: h, Text: err.Error()})
-				c.lose(h)
+				c.problemTree(h, err)
 			default:
 				c.checkTree(h, t)
 			}
@@ -311,6 +346,39 @@ func (c *checker) checkTrees(ctx context.Context) error {
 			}
 			return nil
 		})
+}
+
+// problemTree records a tree of which every copy is bad, naming the packs.
+func (c *checker) problemTree(h restic.BlobHandle, err error) {
+	c.lose(h)
+	packs := packsOf(err)
+	for _, id := range packs {
+		// A pack that is gone was named when the packs were compared.
+		if _, there := c.packs[id]; there {
+			c.problem(Problem{Kind: ProblemTree, Pack: id, Blob: h, Text: "pack " + id.Short() + ": " + err.Error()})
+		}
+	}
+	if len(packs) == 0 {
+		c.problem(Problem{Kind: ProblemTree, Blob: h, Text: err.Error()})
+	}
+}
+
+// packsOf returns the packs that errors of blobs in err's tree name.
+func packsOf(err error) []restic.ID {
+	switch e := err.(type) { //nolint:errorlint // walks the tree itself
+	case *BlobError:
+		return []restic.ID{e.Pack}
+	case interface{ Unwrap() error }:
+		return packsOf(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var ids []restic.ID
+		for _, each := range e.Unwrap() {
+			ids = append(ids, packsOf(each)...)
+		}
+		return ids
+	default:
+		return nil
+	}
 }
 
 func (c *checker) checkTree(h restic.BlobHandle, t *restic.Tree) {
@@ -353,7 +421,7 @@ func (c *checker) readPacks(ctx context.Context) error {
 	}
 	var jobs []job
 	c.r.idx.EachPack(func(id restic.ID, blobs []pack.Blob) bool {
-		if _, there := c.packs[id]; there && (c.opt.ReadData || c.opt.ReadShare.has(id)) {
+		if _, there := c.packs[id]; there && c.reads(id) {
 			jobs = append(jobs, job{id, slices.Clone(blobs)})
 		}
 		return true
@@ -376,6 +444,11 @@ func (c *checker) readPacks(ctx context.Context) error {
 	return g.Wait()
 }
 
+// reads reports whether a listed pack is to be read.
+func (c *checker) reads(id restic.ID) bool {
+	return c.opt.ReadData || c.opt.ReadShare.has(id) || c.badSize[id] || slices.Contains(c.opt.Packs, id)
+}
+
 func (s Share) has(id restic.ID) bool {
 	return s.Of > 0 && (int(id[0])<<8|int(id[1]))%s.Of == s.Part%s.Of
 }
@@ -393,7 +466,7 @@ func (c *checker) readPack(ctx context.Context, id restic.ID, blobs []pack.Blob)
 	}
 	if size == 0 || size > maxCheckedPack {
 		bad(restic.BlobHandle{}, "a size of %d bytes is not possible", size)
-		c.losePack(blobs)
+		c.loseCopies(blobs...)
 		return 0, nil
 	}
 	scratch := c.r.scratch.get(int(size))
@@ -402,6 +475,7 @@ func (c *checker) readPack(ctx context.Context, id restic.ID, blobs []pack.Blob)
 	if err != nil {
 		if isDamage(err) {
 			bad(restic.BlobHandle{}, "%v", err)
+			c.loseCopies(blobs...)
 			return 0, nil
 		}
 		return 0, err
@@ -422,9 +496,7 @@ func (c *checker) readPack(ctx context.Context, id restic.ID, blobs []pack.Blob)
 		}
 		if err != nil {
 			bad(b.Handle, "%s: %v", b.Handle, err)
-			if len(c.r.idx.Lookup(b.Handle, nil)) == 1 {
-				c.lose(b.Handle)
-			}
+			c.loseCopies(b)
 		}
 	}
 	return size, nil
@@ -434,14 +506,7 @@ func (c *checker) readPack(ctx context.Context, id restic.ID, blobs []pack.Blob)
 const maxCheckedPack = 1 << 30
 
 func (c *checker) compareHeader(buf []byte, want []pack.Blob) error {
-	if len(buf) < 4 {
-		return pack.ErrHeader
-	}
-	n, err := pack.HeaderLength(buf[len(buf)-4:], int64(len(buf)))
-	if err != nil {
-		return err
-	}
-	got, err := pack.DecodeHeader(c.r.key, buf[int64(len(buf))-n:], int64(len(buf)))
+	got, err := c.r.packHeader(buf)
 	if err != nil {
 		return err
 	}
@@ -449,4 +514,16 @@ func (c *checker) compareHeader(buf []byte, want []pack.Blob) error {
 		return fmt.Errorf("its header lists %d blobs, the index lists others (%d)", len(got), len(want))
 	}
 	return nil
+}
+
+// packHeader decodes the header of a whole pack.
+func (r *Repository) packHeader(buf []byte) ([]pack.Blob, error) {
+	if len(buf) < 4 {
+		return nil, pack.ErrHeader
+	}
+	n, err := pack.HeaderLength(buf[len(buf)-4:], int64(len(buf)))
+	if err != nil {
+		return nil, err
+	}
+	return pack.DecodeHeader(r.key, buf[int64(len(buf))-n:], int64(len(buf)))
 }
