@@ -79,7 +79,7 @@ func TestVerifyFromTheCommandLine(t *testing.T) {
 			write(bad)
 			r := in.try("backups", "verify", shown.ID, "--level", string(level))
 			pack := filepath.Base(key)
-			if r.code != 1 || !strings.Contains(r.stdout, "is damaged") || !strings.Contains(r.stdout, pack[:8]) || !strings.Contains(r.stdout, source[1:4]) || !strings.Contains(r.stdout, "restic repair packs "+pack) {
+			if r.code != 1 || !strings.Contains(r.stdout, "is damaged") || !strings.Contains(r.stdout, pack[:8]) || !strings.Contains(r.stdout, source[1:4]) || !strings.Contains(r.stdout, "envbackup repair --environment shop --destination ") {
 				t.Errorf("%s of a damaged %s: exit code %d\n%s%s", level, pack, r.code, r.stdout, r.stderr)
 			}
 			var row wire.Backup

@@ -37,6 +37,8 @@ type CheckOptions struct {
 	// Packs are read as well, those of them that are listed. A pack whose
 	// length is wrong is read in any case: what is left of it counts.
 	Packs []restic.ID
+	// Snapshots are those of which all is read that a restore of them needs.
+	Snapshots []restic.ID
 	// Progress is called now and then, from one goroutine at a time.
 	Progress func(CheckProgress)
 }
@@ -93,6 +95,8 @@ type CheckReport struct {
 	// Hurt are the snapshots that cannot be restored whole, oldest first, and
 	// those that cannot be read.
 	Hurt []restic.ID
+	// Tags are those of the snapshots that can be read.
+	Tags map[restic.ID]restic.TagList
 
 	Snapshots, IndexFiles, Packs, Trees int
 	PacksRead                           int
@@ -121,13 +125,13 @@ func (r *CheckReport) DamagedPacks() []restic.ID {
 
 func newChecker(view *Repository, opt CheckOptions) *checker {
 	return &checker{
-		r: view, opt: opt,
+		r: view, opt: opt, report: CheckReport{Tags: make(map[restic.ID]restic.TagList)},
 		missing: make(map[restic.BlobHandle]bool), badCopies: make(map[restic.BlobHandle]int), badSize: make(map[restic.ID]bool),
 	}
 }
 
 func (c *checker) check(ctx context.Context) (CheckReport, error) {
-	steps := []func(context.Context) error{c.loadSnapshots, c.loadIndex, c.checkPacks, c.checkTrees, c.readPacks, c.nameAffected}
+	steps := []func(context.Context) error{c.loadSnapshots, c.loadIndex, c.checkPacks, c.checkTrees, c.findNeeded, c.readPacks, c.nameAffected}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return c.report, fmt.Errorf("check repository: %w", err)
@@ -167,6 +171,7 @@ type checker struct {
 	packs     map[restic.ID]int64 // sizes, as the store lists them
 	badSize   map[restic.ID]bool  // packs whose length is not what the index says
 	badIndex  []restic.ID         // index files that cannot be read
+	needed    map[restic.ID]bool  // packs that opt.Snapshots need
 
 	mu      sync.Mutex // guards what follows
 	report  CheckReport
@@ -201,7 +206,8 @@ func (c *checker) lose(h restic.BlobHandle) {
 
 // isDamage reports whether err is about what is stored and not about reaching it.
 func isDamage(err error) bool {
-	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnknownBlob) || errors.Is(err, backend.ErrNotExist)
+	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnknownBlob) ||
+		errors.Is(err, backend.ErrNotExist) || errors.Is(err, backend.ErrRange)
 }
 
 func (c *checker) loadSnapshots(ctx context.Context) error {
@@ -219,6 +225,7 @@ func (c *checker) loadSnapshots(ctx context.Context) error {
 			c.problem(Problem{Kind: ProblemSnapshot, Snapshot: id, Text: err.Error()})
 		default:
 			c.snapshots = append(c.snapshots, s)
+			c.report.Tags[id] = s.Tags
 		}
 	}
 	c.report.Snapshots = len(ids)
@@ -413,6 +420,50 @@ func (c *checker) checkTree(h restic.BlobHandle, t *restic.Tree) {
 	}
 }
 
+// findNeeded finds the packs that the snapshots of the options need. A tree
+// that cannot be read was named before.
+func (c *checker) findNeeded(ctx context.Context) error {
+	var roots []restic.ID
+	for _, s := range c.snapshots {
+		if slices.Contains(c.opt.Snapshots, s.ID) {
+			roots = append(roots, *s.Tree)
+		}
+	}
+	if len(roots) == 0 {
+		return nil
+	}
+	c.needed = make(map[restic.ID]bool)
+	add := func(h restic.BlobHandle) {
+		for _, p := range c.r.idx.Lookup(h, nil) {
+			c.needed[p.Pack] = true
+		}
+	}
+	seen := make(map[restic.ID]bool)
+	return c.r.walkTrees(ctx, roots,
+		func(id restic.ID) bool {
+			first := !seen[id]
+			seen[id] = true
+			return first
+		},
+		func(id restic.ID, t *restic.Tree, err error) error {
+			if err != nil {
+				if isDamage(err) {
+					return nil
+				}
+				return err
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			add(restic.BlobHandle{ID: id, Type: restic.TreeBlob})
+			for _, n := range t.Nodes {
+				for _, b := range n.Content {
+					add(restic.BlobHandle{ID: b, Type: restic.DataBlob})
+				}
+			}
+			return nil
+		})
+}
+
 // readPacks reads the packs that the options select.
 func (c *checker) readPacks(ctx context.Context) error {
 	type job struct {
@@ -446,7 +497,7 @@ func (c *checker) readPacks(ctx context.Context) error {
 
 // reads reports whether a listed pack is to be read.
 func (c *checker) reads(id restic.ID) bool {
-	return c.opt.ReadData || c.opt.ReadShare.has(id) || c.badSize[id] || slices.Contains(c.opt.Packs, id)
+	return c.opt.ReadData || c.opt.ReadShare.has(id) || c.badSize[id] || c.needed[id] || slices.Contains(c.opt.Packs, id)
 }
 
 func (s Share) has(id restic.ID) bool {

@@ -29,6 +29,7 @@ func (d *destinationRun) backup(ctx context.Context) (envbackup.Backup, error) {
 	if err != nil {
 		return envbackup.Backup{}, d.explain(ctx, err)
 	}
+	d.setAside(ctx, repo)
 	lock, err := d.lockAhead(ctx, repo)
 	if err != nil {
 		return envbackup.Backup{}, d.explain(ctx, err)
@@ -64,6 +65,7 @@ func (d *destinationRun) backup(ctx context.Context) (envbackup.Backup, error) {
 	if err := d.store.AddBackup(context.WithoutCancel(ctx), &backup); err != nil {
 		return envbackup.Backup{}, fmt.Errorf("enter backup of snapshot %s: %w", snapshot.ID.Short(), err)
 	}
+	d.mended(ctx)
 	if backup.Status == envbackup.BackupSuspect {
 		d.warn("%s", saySuspect(backup, d.recent))
 	}

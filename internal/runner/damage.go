@@ -34,29 +34,11 @@ func (p *proof) sayDamage(report *restorer.Report, err error) string {
 	return fmt.Sprintf("the backup is damaged: %s cannot be restored from %s: %s", what, p.place, strings.Join(named, "; "))
 }
 
-// repairHint says what to do about damage: in the end the packs have to be
-// stored anew.
-func (p *proof) repairHint(report *restorer.Report) string {
-	hint := "restore from another backup or destination: envbackup backups list --environment " + p.backup.Environment
-	var packs []string
-	if report != nil {
-		for _, f := range report.Failed {
-			for _, b := range blobErrors(f.Err) {
-				if id := b.Pack.String(); !slices.Contains(packs, id) {
-					packs = append(packs, id)
-				}
-			}
-		}
-	}
-	if len(packs) == 0 {
-		return hint
-	}
-	const show = 5
-	list := strings.Join(packs[:min(show, len(packs))], " ")
-	if len(packs) > show {
-		list += " and the other packs that are named"
-	}
-	return hint + "; `restic repair packs " + list + "` saves what can be saved, and the next backup stores the rest anew"
+// repairHint says what to do about damage.
+func (p *proof) repairHint() string {
+	return "restore from another backup or destination: envbackup backups list --environment " + p.backup.Environment +
+		"; the next backup stores again what the source still has, and what another destination still has comes from there with: envbackup repair --environment " +
+		p.backup.Environment + " --destination " + p.backup.Destination
 }
 
 // sayProblem names an entry and what is wrong with it.
@@ -127,4 +109,26 @@ func badBlobs(report *restorer.Report) map[restic.BlobHandle]bool {
 		}
 	}
 	return bad
+}
+
+// badPacks returns the packs in which the report, or err, found damage.
+func badPacks(report *restorer.Report, err error) []restic.ID {
+	errs := []error{err}
+	if report != nil {
+		for _, f := range report.Failed {
+			errs = append(errs, f.Err)
+		}
+	}
+	var ids []restic.ID
+	for _, each := range errs {
+		if each == nil || transport(each) {
+			continue
+		}
+		for _, b := range blobErrors(each) {
+			if !b.Pack.IsNull() && !slices.Contains(ids, b.Pack) {
+				ids = append(ids, b.Pack)
+			}
+		}
+	}
+	return ids
 }

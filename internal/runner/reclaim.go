@@ -96,6 +96,9 @@ var errMakeWay = errors.New("a backup or a restore is due")
 // whyThrift is why data wait that are left for later by reclaimShare.
 const whyThrift = "the last prune took long a short while ago"
 
+// whyDamage is why data wait while bad packs are still listed.
+const whyDamage = "packs that are damaged are to be set aside first; the next backup does it, or: envbackup repair"
+
 // reclaimScope says how far a reclamation goes.
 type reclaimScope struct {
 	// until ends it, when it is not zero.
@@ -128,6 +131,10 @@ func (r *Runner) reclaim(ctx context.Context, env envbackup.Environment, dest en
 	started := time.Now()
 	if in.run != "" && started.Sub(last.at) < reclaimShare*last.took {
 		return done, r.reclaimLater(ctx, env, dest, r.now(), whyThrift)
+	}
+	// Of two copies a prune might keep the bad one.
+	if note, err := r.damage(ctx, env.ID, dest.ID); err != nil || len(note.Packs) > 0 {
+		return done, errors.Join(err, r.reclaimLater(ctx, env, dest, r.now(), whyDamage))
 	}
 	repo, err := r.vault.Repository(ctx, env.ID, dest.ID)
 	if err != nil {

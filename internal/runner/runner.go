@@ -91,6 +91,9 @@ type Config struct {
 	// LockWait is how long a run waits for a repository that is locked, as by
 	// the last step of a prune, before its attempt fails; 0 does not wait.
 	LockWait time.Duration
+	// Recheck asks for a check at envbackup.CheckDamaged, after a backup that
+	// may have made damaged ones whole; nil asks nobody.
+	Recheck func(ctx context.Context, env envbackup.Environment, dest envbackup.Destination) error
 	// Now is the wall clock; nil means time.Now. Tests of retention set it.
 	Now func() time.Time
 }

@@ -21,6 +21,9 @@ import (
 // One that ctx interrupted goes on where it was when it is executed again by
 // this process.
 func (r *Runner) ExecuteVerification(ctx context.Context, v envbackup.Verification, progress func(envbackup.Progress)) (envbackup.Outcome, error) {
+	if v.Level.OfRepository() {
+		return r.inspect(ctx, v, progress)
+	}
 	failed := envbackup.Outcome{State: envbackup.RunFailed}
 	backup, err := r.store.Backup(ctx, v.BackupID)
 	if err != nil {
@@ -201,6 +204,9 @@ func (p *proof) fail(ctx, locked context.Context, repo *repository.Repository, r
 		return err
 	}
 	p.cfg.Log.ErrorContext(ctx, "a backup is damaged", "backup", p.backup.ID, "repository", p.place, "snapshot", p.backup.SnapshotID, "error", err)
+	if noted := p.noteDamage(context.WithoutCancel(ctx), p.env.ID, p.backup.DestinationID, badPacks(report, err)); noted != nil {
+		return noted
+	}
 	message := p.sayDamage(report, err)
 	others, otherErr := p.markOthers(locked, repo, report)
 	switch {
@@ -213,7 +219,7 @@ func (p *proof) fail(ctx, locked context.Context, repo *repository.Repository, r
 	case others > 1:
 		message += fmt.Sprintf("; %d other backups need the same content and are damaged, too", others)
 	}
-	return &envbackup.Error{Code: envbackup.CodeDamaged, Message: message, Err: err, Hint: p.repairHint(report)}
+	return &envbackup.Error{Code: envbackup.CodeDamaged, Message: message, Err: err, Hint: p.repairHint()}
 }
 
 // markOthers marks the other backups in the repository that need what is
@@ -224,19 +230,14 @@ func (p *proof) markOthers(ctx context.Context, repo *repository.Repository, rep
 	if len(bad) == 0 {
 		return 0, nil
 	}
-	rows := map[string]envbackup.Backup{}
-	for page := (envbackup.Page{Limit: 1000}); ; {
-		items, next, _, err := p.store.Backups(ctx, envbackup.BackupFilter{Environment: p.backup.Environment, Destination: p.backup.Destination}, page)
-		if err != nil {
-			return 0, err
-		}
-		for _, b := range items {
-			if b.EnvironmentID == p.backup.EnvironmentID && b.DestinationID == p.backup.DestinationID && b.ID != p.backup.ID && b.Status != envbackup.BackupDamaged {
-				rows[b.SnapshotID] = b
-			}
-		}
-		if page.Cursor = next; next == "" {
-			break
+	here, err := p.rowsAt(ctx, p.env, envbackup.Destination{Meta: envbackup.Meta{ID: p.backup.DestinationID}, DestinationSpec: envbackup.DestinationSpec{Name: p.backup.Destination}}, "")
+	if err != nil {
+		return 0, err
+	}
+	rows := make(map[string]envbackup.Backup, len(here))
+	for _, b := range here {
+		if b.ID != p.backup.ID && b.Status != envbackup.BackupDamaged {
+			rows[b.SnapshotID] = b
 		}
 	}
 	all, err := repo.Snapshots(ctx, nil)

@@ -352,55 +352,6 @@ func TestRetentionKeepsTheNewestVerified(t *testing.T) {
 	b.wantNominals(s, d, 5, 3)
 }
 
-// What the failure tells a person to do works: stock restic repairs the named
-// pack, the next backup stores the lost content anew, and it is whole.
-func TestDamageIsRepairedAsItsHintSays(t *testing.T) {
-	t.Parallel()
-	var scratch string
-	b := newBench(t, withScratch(&scratch))
-	d := b.local("disk")
-	store := b.localObjects(d)
-	s := b.schedule("hourly", last(5), d)
-	first := b.run(s, envbackup.TriggerCreate, envbackup.RunSucceeded).Destinations[0].BackupID
-	stock := b.restic(d)
-	stock.Dir = t.TempDir()
-	for _, pack := range store.names() {
-		bad := bytes.Clone(store.get(pack))
-		bad[40] ^= 1
-		store.put(pack, bad)
-	}
-	_, err := b.verify(first, envbackup.VerifyRead)
-	var known *envbackup.Error
-	if !errors.As(err, &known) || known.Code != envbackup.CodeDamaged {
-		t.Fatalf("damaged packs: %v", err)
-	}
-	// Directories hide what lies below them: each round names what it can see.
-	for round := 0; ; round++ {
-		if !strings.Contains(known.Message, "is damaged") {
-			t.Errorf("message: %s", known.Message)
-		}
-		_, rest, ok := strings.Cut(known.Hint, "restic repair packs ")
-		command, _, ok2 := strings.Cut(rest, "`")
-		if !ok || !ok2 || round == 3 {
-			t.Fatalf("round %d: hint: %s", round, known.Hint)
-		}
-		stock.Run(append([]string{"repair", "packs"}, strings.Fields(command)...)...)
-		b.now = b.now.Add(time.Hour)
-		next := b.run(s, envbackup.TriggerSchedule, envbackup.RunSucceeded).Destinations[0].BackupID
-		_, err = b.verify(next, envbackup.VerifyRestore)
-		if err == nil {
-			break
-		}
-		if !errors.As(err, &known) || known.Code != envbackup.CodeDamaged {
-			t.Fatalf("round %d: %v", round, err)
-		}
-	}
-	if row := b.row(first); row.Status != envbackup.BackupDamaged {
-		t.Errorf("the old one is %s", row.Status)
-	}
-	stock.Run("check", "--read-data")
-}
-
 // Backups that share what is damaged are damaged with it, and no others: not
 // one of them counts as the last good backup any more. Each is mended by its
 // own verification.
