@@ -104,6 +104,9 @@ type Queue interface {
 	// EnqueueVerification turns v into the one that is under way already, if
 	// there is one. CodeConflict: the backup is being removed.
 	EnqueueVerification(ctx context.Context, v *envbackup.Verification) error
+	// EnqueueCheck is EnqueueVerification for a whole repository: of
+	// v.Environment at v.DestinationID.
+	EnqueueCheck(ctx context.Context, v *envbackup.Verification) error
 	CancelVerification(ctx context.Context, id string) error
 }
 

@@ -72,11 +72,13 @@ POST /api/v1/backups/{id}/acknowledge operator
 POST /api/v1/backups/{id}/hold operator
 POST /api/v1/backups/{id}/release operator
 POST /api/v1/backups/{id}/verify operator
+POST /api/v1/checks operator
 POST /api/v1/destinations operator
 POST /api/v1/destinations/preflight viewer
 POST /api/v1/environments operator
 POST /api/v1/environments/preflight viewer
 POST /api/v1/key admin
+POST /api/v1/repairs operator
 POST /api/v1/restores operator
 POST /api/v1/restores/{id}/cancel operator
 POST /api/v1/runs/{id}/cancel operator

@@ -13,6 +13,8 @@ import (
 func (s *server) verificationRoutes() {
 	const tag = "verifications"
 	handle(s, route{http.MethodPost, "/backups/{id}/verify", "verify-backup", "Verify a backup: prove that it can be restored", tag, envbackup.RoleOperator, http.StatusAccepted}, s.verifyBackup)
+	handle(s, route{http.MethodPost, "/checks", "check-repository", "Check an environment's repository at a destination", tag, envbackup.RoleOperator, http.StatusAccepted}, s.checkRepository)
+	handle(s, route{http.MethodPost, "/repairs", "repair-repository", "Repair an environment's repository at a destination", tag, envbackup.RoleOperator, http.StatusAccepted}, s.repairRepository)
 	handle(s, route{http.MethodGet, "/verifications", "list-verifications", "List verifications, newest first", tag, envbackup.RoleViewer, 0}, s.listVerifications)
 	handle(s, route{http.MethodGet, "/verifications/{id}", "get-verification", "Show a verification", tag, envbackup.RoleViewer, 0}, s.getVerification)
 	handle(s, route{http.MethodPost, "/verifications/{id}/cancel", "cancel-verification", "Cancel a verification", tag, envbackup.RoleOperator, 0}, s.cancelVerification)

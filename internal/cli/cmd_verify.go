@@ -164,6 +164,10 @@ func (a *app) showVerification(v wire.Verification, b wire.Backup, asJSON bool) 
 }
 
 func (a *app) sayVerification(v wire.Verification, b wire.Backup) {
+	if v.Level.OfRepository() {
+		a.sayWhole(v)
+		return
+	}
 	what := fmt.Sprintf("Backup %s of %s, %s, at %s", v.BackupID, v.Environment, moment(b.NominalAt), v.Destination)
 	switch {
 	case v.State == envbackup.RunSucceeded:
@@ -273,6 +277,9 @@ func (a *app) verificationsShowCommand() *cobra.Command {
 			}
 			if err != nil {
 				return err
+			}
+			if v.BackupID == "" {
+				return a.showVerification(v, wire.Backup{}, asJSON)
 			}
 			b, err := c.Backup(cmd.Context(), v.BackupID)
 			if err != nil && envbackup.CodeOf(err) != envbackup.CodeNotFound {

@@ -22,35 +22,11 @@ import (
 // restoreRepository restores from a repository without a daemon: the way out
 // on the night when the daemon's host is gone.
 func (a *app) restoreRepository(ctx context.Context, snapshot string, f restoreFlags) error {
-	if f.passwordFile == "" {
-		return usageError{fmt.Errorf("--repository needs --password-file")}
-	}
-	password, err := readSecretFile(f.passwordFile, "password")
+	repo, closeRepo, err := a.openRepository(ctx, f.repository, f.passwordFile, f.region)
 	if err != nil {
 		return err
 	}
-	be, err := openBackend(ctx, f.repository, f.region)
-	if err != nil {
-		return err
-	}
-	be = retry.New(be, retry.Options{})
-	defer func() { _ = be.Close() }() // only read from
-
-	repo, err := repository.Open(ctx, be, password)
-	if errors.Is(err, repository.ErrWrongPassword) {
-		return &envbackup.Error{Code: envbackup.CodeWrongPassword, Err: err,
-			Message: fmt.Sprintf("the repository at %s does not open with the password in %s", f.repository, f.passwordFile),
-			Hint:    "the password is what `envbackup key show` printed, or the destination's recovery password"}
-	}
-	if errors.Is(err, repository.ErrNoRepository) {
-		return &envbackup.Error{Code: envbackup.CodeNotFound, Err: err,
-			Message: fmt.Sprintf("there is no repository at %s", f.repository),
-			Hint:    "the address ends with the environment's name: the destination's place, a slash, the environment"}
-	}
-	if err != nil {
-		return explainAlone(err, f.repository)
-	}
-	defer func() { _ = repo.Close() }()
+	defer closeRepo()
 	if !f.noLock && !f.dryRun {
 		// A shared lock keeps stock restic's prune, and ours, from removing
 		// what is being read.
@@ -69,6 +45,42 @@ func (a *app) restoreRepository(ctx context.Context, snapshot string, f restoreF
 		return explainAlone(err, f.repository)
 	}
 	return a.restoreSnapshot(ctx, repo, sn, f)
+}
+
+// openRepository opens a repository without a daemon. Call close when it is no
+// longer needed.
+func (a *app) openRepository(ctx context.Context, place, passwordFile, region string) (repo *repository.Repository, closeRepo func(), err error) {
+	if passwordFile == "" {
+		return nil, nil, usageError{fmt.Errorf("--repository needs --password-file")}
+	}
+	password, err := readSecretFile(passwordFile, "password")
+	if err != nil {
+		return nil, nil, err
+	}
+	be, err := openBackend(ctx, place, region)
+	if err != nil {
+		return nil, nil, err
+	}
+	be = retry.New(be, retry.Options{})
+
+	repo, err = repository.Open(ctx, be, password)
+	if err != nil {
+		_ = be.Close() // nothing was written
+	}
+	if errors.Is(err, repository.ErrWrongPassword) {
+		return nil, nil, &envbackup.Error{Code: envbackup.CodeWrongPassword, Err: err,
+			Message: fmt.Sprintf("the repository at %s does not open with the password in %s", place, passwordFile),
+			Hint:    "the password is what `envbackup key show` printed, or the destination's recovery password"}
+	}
+	if errors.Is(err, repository.ErrNoRepository) {
+		return nil, nil, &envbackup.Error{Code: envbackup.CodeNotFound, Err: err,
+			Message: fmt.Sprintf("there is no repository at %s", place),
+			Hint:    "the address ends with the environment's name: the destination's place, a slash, the environment"}
+	}
+	if err != nil {
+		return nil, nil, explainAlone(err, place)
+	}
+	return repo, func() { _ = repo.Close() }, nil
 }
 
 // chooseSnapshot finds a snapshot by the beginning of its id, or the newest.

@@ -93,7 +93,7 @@ ENVBACKUP_CA_FILE, the same that the Terraform provider reads.
 	root.AddCommand(
 		a.daemonCommand(), a.terraformCommand(),
 		a.schedulesCommand(), a.runsCommand(), a.backupsCommand(), a.verificationsCommand(),
-		a.restoreCommand(), a.pruneCommand(), a.keyCommand(), a.tokenCommand(),
+		a.restoreCommand(), a.pruneCommand(), a.checkCommand(), a.repairCommand(), a.keyCommand(), a.tokenCommand(),
 		a.cronCommand(), a.retentionCommand(), a.versionCommand(),
 	)
 	checkUsage(root)

@@ -84,6 +84,17 @@ func (c *Client) VerifyBackup(ctx context.Context, id string, level envbackup.Ve
 	return post[wire.Verification](ctx, c, "/backups/"+segment(id)+"/verify", wire.VerifyRequest{Level: level})
 }
 
+// CheckRepository asks for a check of an environment's repository at a
+// destination and returns the verification that does it, queued.
+func (c *Client) CheckRepository(ctx context.Context, in wire.CheckRequest) (wire.Verification, error) {
+	return post[wire.Verification](ctx, c, "/checks", in)
+}
+
+// RepairRepository asks for a repair, likewise.
+func (c *Client) RepairRepository(ctx context.Context, in wire.RepairRequest) (wire.Verification, error) {
+	return post[wire.Verification](ctx, c, "/repairs", in)
+}
+
 // Verifications lists verifications, newest first.
 func (c *Client) Verifications(ctx context.Context, query wire.VerificationsQuery) (wire.VerificationPage, error) {
 	return list[wire.VerificationPage](ctx, c, "/verifications", query.Values())

@@ -152,6 +152,8 @@ func TestEveryOperationHasAMethod(t *testing.T) {
 	same(t, "verification", ok(c.Verification(ctx, proof.ID)).BackupID, backup.ID)
 	same(t, "cancelled verification", ok(c.CancelVerification(ctx, proof.ID)).State, envbackup.RunCancelled)
 	same(t, "watched verification", ok(c.WatchVerification(ctx, proof.ID, nil)).State, envbackup.RunCancelled)
+	same(t, "check", ok(c.CheckRepository(ctx, wire.CheckRequest{Environment: "shop", Destination: "disk", Share: "2/9"})).Level, envbackup.CheckShare(2, 9))
+	same(t, "repair", ok(c.RepairRepository(ctx, wire.RepairRequest{Environment: "shop", Destination: "disk", ReadData: true, DryRun: true})).Level, envbackup.RepairData.DryRun())
 	done(t, c.DeleteBackup(ctx, backup.ID))
 
 	same(t, "limits", ok(c.Limits(ctx)).MaxRetention, "10y")

@@ -47,6 +47,12 @@ func (c Config) Check() []envbackup.Finding {
 	if c.Drain < 0 {
 		bad("drain", "%s is negative.", c.Drain)
 	}
+	if c.CheckEvery < 0 {
+		bad("check_every", "%s is negative; write 0 for no checks.", c.CheckEvery)
+	}
+	if c.CheckShares < 1 || c.CheckShares > envbackup.MaxShares {
+		bad("check_shares", "%d is not from 1 to %d.", c.CheckShares, envbackup.MaxShares)
+	}
 	c.checkLimits(bad)
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		bad("log_format", "%q is neither \"text\" nor \"json\".", c.LogFormat)

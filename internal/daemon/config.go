@@ -55,7 +55,12 @@ type Config struct {
 	// pruning go on after it was doubtful (R7).
 	ConfirmClock bool
 	// Drain is how long running backups may finish after SIGTERM (S13).
-	Drain     time.Duration
+	Drain time.Duration
+	// CheckEvery is the time between two checks that each read one of
+	// CheckShares even shares of a repository, after a run; 0 checks none.
+	CheckEvery  time.Duration
+	CheckShares int
+
 	Limits    envbackup.Limits
 	LogFormat string // "text" or "json"
 	LogLevel  string // "debug", "info", "warn" or "error"
@@ -72,6 +77,8 @@ func Default() Config {
 	return Config{
 		Listen: DefaultListen,
 		Drain:  30 * time.Second,
+
+		CheckEvery: 24 * time.Hour, CheckShares: 30,
 		Limits: envbackup.Limits{
 			MaxRetention: "10y", MinInterval: "1m",
 			MaxConcurrentRuns: 2, MaxRunsPerRepository: 1,
@@ -128,6 +135,8 @@ func settings() []setting {
 		boolean("open_metrics", "let /metrics answer without a token", func(c *Config) *bool { return &c.OpenMetrics }),
 		boolean("confirm_clock", "the clock is right: prune again after it was doubtful", func(c *Config) *bool { return &c.ConfirmClock }),
 		duration("drain", "how long running backups may finish after SIGTERM (default 30s)", func(c *Config) *time.Duration { return &c.Drain }),
+		duration("check_every", "time between two checks that each read a share of a repository, after a run; 0 for none (default 24h)", func(c *Config) *time.Duration { return &c.CheckEvery }),
+		number("check_shares", "how many checks it takes to read a repository whole, 1 to 1000 (default 30)", func(c *Config) *int { return &c.CheckShares }),
 		text("limits.max_retention", "longest retention that a schedule may ask for (default 10y)", func(c *Config) *string { return &c.Limits.MaxRetention }),
 		text("limits.min_interval", "shortest distance between two runs of a schedule (default 1m)", func(c *Config) *string { return &c.Limits.MinInterval }),
 		number("limits.max_concurrent_runs", "most runs at a time (default 2)", func(c *Config) *int { return &c.Limits.MaxConcurrentRuns }),

@@ -123,7 +123,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.runner = runner.New(d.store, d.vault, runner.Config{
 		AllowRead: read.check, AllowRestore: restore.check,
 		Worker: c.Worker, Hostname: c.Hostname, Version: c.Version, Log: d.log, LockWait: lockWait,
-		Scratch: c.path(scratchDir),
+		Scratch: c.path(scratchDir), Recheck: d.recheck,
 	})
 	if c.ConfirmClock {
 		if err := d.runner.ConfirmClock(ctx); err != nil {
@@ -133,7 +133,8 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	work := newCountedExecutor(d.runner)
 	d.queue, err = queue.New(d.store, work, queue.Config{
 		Worker: c.Worker, MaxConcurrent: c.Limits.MaxConcurrentRuns, Log: d.log,
-		Drain: max(c.Drain, 1), // 0 would be the queue's default
+		Drain:      max(c.Drain, 1), // 0 would be the queue's default
+		CheckEvery: c.CheckEvery, CheckShares: c.CheckShares,
 	})
 	if err != nil {
 		return err
@@ -241,3 +242,11 @@ const lockWait = 2 * time.Minute
 
 // shutdownGrace is how long requests may take to end once everything else has.
 const shutdownGrace = 5 * time.Second
+
+// recheck queues a look at the damaged backups of an environment at a
+// destination. It is called by runs, which the queue executes.
+func (d *daemon) recheck(ctx context.Context, env envbackup.Environment, dest envbackup.Destination) error {
+	return d.queue.EnqueueCheck(ctx, &envbackup.Verification{
+		Environment: env.Name, DestinationID: dest.ID, Level: envbackup.CheckDamaged, Trigger: envbackup.TriggerManual,
+	})
+}

@@ -14,12 +14,21 @@ import (
 // comes that a schedule asks for.
 const failedAgain = 24 * time.Hour
 
-// orderVerifications adds, after a run has ended, the verifications that its
+// orderVerifications adds, after a run has ended, the checks of its
+// repositories that are due, and the verifications that its
 // schedule asks for: of the newest complete backup at each destination where
 // the newest verified one is older than verify.every.
 func (q *Queue) orderVerifications(ctx context.Context, tx *store.Tx, r envbackup.Run, now time.Time) error {
 	if !r.State.Final() || r.ScheduleID == "" {
 		return nil
+	}
+	for _, d := range r.Destinations {
+		if d.BackupID == "" {
+			continue
+		}
+		if err := q.orderShare(ctx, tx, r, d, now); err != nil {
+			return err
+		}
 	}
 	s, err := tx.Schedule(ctx, r.ScheduleID)
 	if err != nil {

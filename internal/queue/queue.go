@@ -62,6 +62,10 @@ type Config struct {
 	// Drain is how long running work may go on after Run's context ended,
 	// default 30 s (S13).
 	Drain time.Duration
+	// After a run, one of CheckShares even shares of a repository is read and
+	// checked when CheckEvery has passed since the share before; 0 checks none.
+	CheckEvery  time.Duration
+	CheckShares int
 	// Backoff returns the wait before retry n, from 1; default S6.
 	Backoff func(n int64) time.Duration
 	Log     *slog.Logger // default: nothing is logged

@@ -234,6 +234,9 @@ func (q *Queue) claimVerification(ctx context.Context, id string, job int64, now
 // refuseVerification ends a verification that has nothing left to verify. One
 // that a schedule asks for and that has not begun turns to the newest backup.
 func (q *Queue) refuseVerification(ctx context.Context, tx *store.Tx, v *envbackup.Verification, now time.Time) (over bool, err error) {
+	if v.Level.OfRepository() {
+		return false, nil
+	}
 	if v.Trigger == envbackup.TriggerSchedule && v.Attempt == 0 {
 		newest, ok, err := tx.NewestComplete(ctx, v.ScheduleID, v.DestinationID, false)
 		if err != nil {

@@ -97,6 +97,8 @@ type CheckReport struct {
 	Hurt []restic.ID
 	// Tags are those of the snapshots that can be read.
 	Tags map[restic.ID]restic.TagList
+	// Times is when they were taken.
+	Times map[restic.ID]time.Time
 
 	Snapshots, IndexFiles, Packs, Trees int
 	PacksRead                           int
@@ -125,7 +127,7 @@ func (r *CheckReport) DamagedPacks() []restic.ID {
 
 func newChecker(view *Repository, opt CheckOptions) *checker {
 	return &checker{
-		r: view, opt: opt, report: CheckReport{Tags: make(map[restic.ID]restic.TagList)},
+		r: view, opt: opt, report: CheckReport{Tags: make(map[restic.ID]restic.TagList), Times: make(map[restic.ID]time.Time)},
 		missing: make(map[restic.BlobHandle]bool), badCopies: make(map[restic.BlobHandle]int), badSize: make(map[restic.ID]bool),
 	}
 }
@@ -225,7 +227,7 @@ func (c *checker) loadSnapshots(ctx context.Context) error {
 			c.problem(Problem{Kind: ProblemSnapshot, Snapshot: id, Text: err.Error()})
 		default:
 			c.snapshots = append(c.snapshots, s)
-			c.report.Tags[id] = s.Tags
+			c.report.Tags[id], c.report.Times[id] = s.Tags, s.Time
 		}
 	}
 	c.report.Snapshots = len(ids)

@@ -13,14 +13,31 @@ type VerifyRequest struct {
 	Level envbackup.VerifyLevel `json:"level,omitempty" enum:"read,restore" doc:"read: read and check all that it needs; restore: restore it into a scratch directory and compare"`
 }
 
+// CheckRequest asks for a check of an environment's whole repository.
+type CheckRequest struct {
+	Environment string `json:"environment" doc:"Name or id"`
+	Destination string `json:"destination" doc:"Name or id"`
+	Read        string `json:"read,omitempty" enum:"structure,data,damaged" doc:"structure, the default: every snapshot, directory and index file, and that each pack is there in full length; data: read every pack, too; damaged: read all that damaged backups need, and take back what is whole again"`
+	// Share reads a part of the packs in place of Read.
+	Share string `json:"share,omitempty" maxLength:"9" doc:"N/M: read the Nth of M even shares of the packs" example:"3/30"`
+}
+
+// RepairRequest asks for a repair of an environment's repository.
+type RepairRequest struct {
+	Environment string `json:"environment" doc:"Name or id"`
+	Destination string `json:"destination" doc:"Name or id"`
+	ReadData    bool   `json:"read_data,omitempty" doc:"Read every pack to find what is damaged; else what checks and verifications have found is mended"`
+	DryRun      bool   `json:"dry_run,omitempty" doc:"Say what would be done and change nothing"`
+}
+
 // Verification is the answer about a verification.
 type Verification struct {
 	ID          string                `json:"id"`
-	BackupID    string                `json:"backup_id"`
+	BackupID    string                `json:"backup_id" doc:"Empty for a check or repair of a whole repository"`
 	Environment string                `json:"environment"`
 	Schedule    string                `json:"schedule,omitempty"`
 	Destination string                `json:"destination"`
-	Level       envbackup.VerifyLevel `json:"level"`
+	Level       envbackup.VerifyLevel `json:"level" doc:"read or restore; of a whole repository: structure, share N/M, read-data, damaged, repair or repair-read-data, and the last two with -dry-run"`
 	Trigger     envbackup.Trigger     `json:"trigger" doc:"schedule, or manual"`
 	// State is succeeded when the backup is verified. A verification that
 	// makes way for a backup or restore is queued until it goes on.

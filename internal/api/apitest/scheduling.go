@@ -105,6 +105,11 @@ func (s *scheduling) EnqueueVerification(ctx context.Context, v *envbackup.Verif
 	return s.store.Tx(ctx, func(tx *store.Tx) error { return tx.InsertVerification(ctx, v) })
 }
 
+func (s *scheduling) EnqueueCheck(ctx context.Context, v *envbackup.Verification) error {
+	v.State = envbackup.RunQueued
+	return s.store.Tx(ctx, func(tx *store.Tx) error { return tx.InsertVerification(ctx, v) })
+}
+
 func (s *scheduling) CancelVerification(ctx context.Context, id string) error {
 	return s.store.Tx(ctx, func(tx *store.Tx) error {
 		v, err := tx.Verification(ctx, id)
