@@ -151,21 +151,18 @@ func (i *inspection) reachable(ctx context.Context) error {
 	return nil
 }
 
-// addMissing adds the backups whose snapshot is not listed and that nobody has
-// removed meanwhile.
+// addMissing adds the backups whose snapshot should be there and is not listed:
+// those that were known before the check and that nobody has removed since.
+// What lies where the destination was before is not expected here.
 func (i *inspection) addMissing(ctx context.Context, report *repository.CheckReport) error {
-	for id := range i.rows {
+	expected, err := i.expected(ctx, i.env, i.dest)
+	if err != nil {
+		return err
+	}
+	for _, id := range expected {
+		_, known := i.rows[id]
 		_, listed := report.Tags[id]
-		if listed || slices.ContainsFunc(report.Problems, func(p repository.Problem) bool { return p.Snapshot == id }) {
-			continue
-		}
-		b, err := i.store.Backup(ctx, i.rows[id].ID)
-		switch {
-		case envbackup.CodeOf(err) == envbackup.CodeNotFound:
-			continue
-		case err != nil:
-			return err
-		case !b.RemovalMarkedAt.IsZero():
+		if !known || listed || slices.ContainsFunc(report.Problems, func(p repository.Problem) bool { return p.Snapshot == id }) {
 			continue
 		}
 		report.Problems = append(report.Problems, repository.Problem{
