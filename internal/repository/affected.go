@@ -33,6 +33,7 @@ func (c *checker) nameAffected(ctx context.Context) error {
 			return err
 		}
 	}
+	c.affected = f.found
 	for i := range c.report.Problems {
 		p := &c.report.Problems[i]
 		switch {

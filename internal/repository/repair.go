@@ -2,6 +2,7 @@ package repository
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,8 @@ type mender struct {
 	bad    map[restic.ID][]pack.Blob // listed packs to set aside, with what is whole in them
 	strays map[restic.ID][]pack.Blob // packs that no index lists, with what is whole in them
 	found  []index.Pack              // sound packs that no index lists
-	fetch  map[restic.BlobHandle]*Repository
+	donors []*donor
+	fetch  []restic.BlobHandle // what donors have
 	report RepairReport
 }
 
@@ -151,8 +153,7 @@ func (m *mender) look(ctx context.Context) error {
 			return err
 		}
 	}
-	m.plan()
-	return nil
+	return m.plan(ctx)
 }
 
 // examine reads the suspects a second time: what is set aside must be bad
@@ -269,7 +270,7 @@ func (m *mender) readPack(ctx context.Context, id restic.ID, listed []pack.Blob)
 }
 
 // plan sums up what is to be done, from what was found.
-func (m *mender) plan() {
+func (m *mender) plan(ctx context.Context) error {
 	m.report.SetAside = slices.SortedFunc(maps.Keys(m.bad), compareIDs)
 	// A pack that brings nothing new was unlisted on purpose, or is what an
 	// interrupted backup left.
@@ -294,21 +295,38 @@ func (m *mender) plan() {
 			m.report.Saved += len(packs[id])
 		}
 	}
-	m.fetch = make(map[restic.BlobHandle]*Repository)
-	m.c.mu.Lock()
-	defer m.c.mu.Unlock()
-	for h := range m.c.missing {
+	return m.planFetches(ctx, have)
+}
+
+// planFetches finds out which of the missing blobs donors have. What comes is
+// not kept, but read again when it is stored.
+func (m *mender) planFetches(ctx context.Context, have map[restic.BlobHandle]bool) error {
+	for _, r := range m.opt.Donors {
+		snapshots, err := r.Snapshots(ctx, nil)
+		if err != nil && !isDamage(err) {
+			return fmt.Errorf("list snapshots of %s: %w", r.Location(), err)
+		}
+		m.donors = append(m.donors, &donor{r, snapshots})
+	}
+	missing := slices.SortedFunc(maps.Keys(m.c.missing), func(a, b restic.BlobHandle) int {
+		return cmp.Or(compareIDs(a.ID, b.ID), cmp.Compare(a.Type, b.Type))
+	})
+	for _, h := range missing {
 		if have[h] || m.elsewhere(h) {
 			continue
 		}
-		if i := slices.IndexFunc(m.opt.Donors, func(d *Repository) bool { return d.Has(h) }); i >= 0 {
-			m.fetch[h] = m.opt.Donors[i]
-			m.report.Fetched++
+		plain, err := m.fromDonors(ctx, h)
+		if err != nil {
+			return fmt.Errorf("look for %s at another destination: %w", h, err)
+		}
+		if plain == nil {
+			m.report.Lost = append(m.report.Lost, h)
 			continue
 		}
-		m.report.Lost = append(m.report.Lost, h)
+		m.fetch = append(m.fetch, h)
 	}
-	slices.SortFunc(m.report.Lost, func(a, b restic.BlobHandle) int { return compareIDs(a.ID, b.ID) })
+	m.report.Fetched = len(m.fetch)
+	return nil
 }
 
 // elsewhere reports whether a listed pack that is not set aside has the blob.
@@ -356,12 +374,12 @@ func (m *mender) add(ctx context.Context) error {
 			}
 		}
 	}
-	for h, donor := range m.fetch {
-		plain, err := donor.LoadBlob(ctx, h, nil)
-		if err != nil && !isDamage(err) {
-			return fmt.Errorf("fetch %s from %s: %w", h, donor.Location(), err)
-		}
+	for _, h := range m.fetch {
+		plain, err := m.fromDonors(ctx, h)
 		if err != nil {
+			return fmt.Errorf("fetch %s from another destination: %w", h, err)
+		}
+		if plain == nil {
 			m.report.Fetched--
 			m.report.Lost = append(m.report.Lost, h)
 			continue

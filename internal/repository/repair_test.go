@@ -167,6 +167,39 @@ func TestARepairFetchesFromAnotherRepository(t *testing.T) {
 	}
 }
 
+// A large file is cut at other places in every repository: the stretch that is
+// lost comes from the same file of another one, and only if it is the same.
+func TestARepairFetchesAStretchOfALargeFile(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "repo")
+	stock := referee.New(t, dir, testPassword)
+	whole := slices.Concat(content(1, 5000), content(3, 5000), content(7, 5000))
+	large := func(chunks ...[]byte) map[string]files { return map[string]files{"a": {"large": chunks}} }
+	r := newRepo(t, openLocal(t, dir))
+	mustBackup(t, r, day(0), large(content(1, 5000), content(3, 5000), content(7, 5000)))
+	rot(t, r, dir, content(3, 5000))
+
+	other := newRepo(t, mem.New())
+	changed := slices.Clone(whole)
+	changed[5100] ^= 1
+	mustBackup(t, other, day(0), large(changed[:4000], changed[4000:8000], changed[8000:]))
+	report, err := r.Repair(t.Context(), RepairOptions{ReadData: true, DryRun: true, Donors: []*Repository{other}})
+	must(t, err)
+	if report.Fetched != 0 || len(report.Lost) != 1 {
+		t.Errorf("from a file that has changed: %+v", report)
+	}
+	mustBackup(t, other, day(1), large(whole[:4000], whole[4000:8000], whole[8000:]))
+	report, err = r.Repair(t.Context(), RepairOptions{ReadData: true, Donors: []*Repository{other}})
+	must(t, err)
+	if report.Fetched != 1 || len(report.Lost) != 0 {
+		t.Errorf("the repair says %+v", report)
+	}
+	stock.Check()
+	if n := needing(t, r); n != 0 {
+		t.Errorf("%d snapshots are hurt", n)
+	}
+}
+
 // A pack that is gone, of trees or of data, is named with the backups that it
 // hurts, and mended by the next backup; a snapshot that cannot be read is named
 // and stays.
