@@ -251,3 +251,50 @@ func TestARepairWithoutAConfigChangesNothing(t *testing.T) {
 		t.Error("it changed the index")
 	}
 }
+
+// A repair that dies at any change leaves everything to be had that was to be
+// had before, and the next one finishes it.
+func TestARepairThatDiesIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	base := mem.New()
+	r := newRepo(t, base)
+	mustBackup(t, r, day(0), hurtFiles())
+	mustBackup(t, r, day(1), map[string]files{"c": {"x": {content(9, 5000)}}})
+	lost := restic.BlobHandle{ID: restic.Hash(content(3, 5000)), Type: restic.DataBlob}
+	b := r.LookupBlob(lost)[0]
+	flip(t, base, backend.Handle{Kind: backend.KindData, Name: b.Pack.String()}, int(b.Offset)+99)
+	for k := 1; ; k++ {
+		if k > 30 {
+			t.Fatal("the repair does not end")
+		}
+		store := base.Clone()
+		c := &counting{Backend: store, failAt: k, half: k%2 == 0}
+		_, err := reopen(t, c, withQuickLocks()).Repair(t.Context(), RepairOptions{ReadData: true})
+		next := reopen(t, store, withQuickLocks())
+		for _, seed := range []uint64{1, 5, 9} {
+			if _, err := next.LoadBlob(t.Context(), restic.BlobHandle{ID: restic.Hash(content(seed, 5000)), Type: restic.DataBlob}, nil); err != nil {
+				t.Errorf("died at change %d: %v", k, err)
+			}
+		}
+		locks, lockErr := next.Locks(t.Context())
+		must(t, lockErr)
+		for _, l := range locks {
+			must(t, next.removeLock(t.Context(), l.ID))
+		}
+		_, again := next.Repair(t.Context(), RepairOptions{ReadData: true})
+		must(t, again)
+		must(t, next.LoadIndex(t.Context()))
+		mustBackup(t, next, day(0), hurtFiles())
+		report, checkErr := next.Check(t.Context(), CheckOptions{ReadData: true})
+		must(t, checkErr)
+		if len(report.Problems) > 0 {
+			t.Errorf("died at change %d, after the next repair and backup: %+v", k, report.Problems)
+		}
+		if err == nil {
+			if k < 5 {
+				t.Errorf("the repair made only %d changes", k-1)
+			}
+			return
+		}
+	}
+}
