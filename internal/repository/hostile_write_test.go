@@ -205,10 +205,10 @@ var hostileCases = map[string]hostileCase{
 		f.put(backend.Handle{Kind: backend.KindKey, Name: "00" + restic.Hash(doc).String()[2:]}, doc)
 		return ""
 	}},
-	"snapshot is too large": {"list check restore prune", func(f *forger) string {
-		doc := make([]byte, restic.MaxSnapshotSize+100)
+	"lock is too large": {"list prune backup", func(f *forger) string {
+		doc := make([]byte, maxLockSize+100)
 		id := restic.Hash(doc)
-		f.put(backend.Handle{Kind: backend.KindSnapshot, Name: id.String()}, doc)
+		f.put(backend.Handle{Kind: backend.KindLock, Name: id.String()}, doc)
 		return id.Short()
 	}},
 	"key is empty":         {everything, func(f *forger) string { return f.change(backend.KindKey, f.one(backend.KindKey), empty) }},
