@@ -54,6 +54,8 @@ func (r *Repository) walk(ctx context.Context, w *treeWalk, roots []restic.ID) e
 		wg.Go(func() { w.run(ctx) })
 	}
 	wg.Wait()
+	w.mu.Lock() // a cancellation that comes now still reports itself
+	defer w.mu.Unlock()
 	return w.err
 }
 
