@@ -46,7 +46,6 @@ type server struct {
 	replays   *replays
 	forecasts *forecasts
 	verdicts  *verdicts
-	obstacles obstacles
 	// judging has room for the preflights that read the backups of a schedule:
 	// Terraform asks about ten at a time, and each may hold a hundred thousand.
 	judging chan struct{}

@@ -25,11 +25,16 @@ func (s *server) scheduleDoc(ctx context.Context, sch envbackup.Schedule) (wire.
 	if err != nil {
 		return wire.Schedule{}, err
 	}
-	return s.scheduleDocWith(ctx, sch, proof)
+	set, err := s.obstacles(ctx)
+	if err != nil {
+		return wire.Schedule{}, err
+	}
+	return s.scheduleDocWith(ctx, sch, proof, set)
 }
 
-// scheduleDocWith is scheduleDoc for a list, whose proofs are read at once.
-func (s *server) scheduleDocWith(ctx context.Context, sch envbackup.Schedule, proof envbackup.ScheduleProof) (wire.Schedule, error) {
+// scheduleDocWith is scheduleDoc for a list, whose proofs and obstacles are
+// read at once.
+func (s *server) scheduleDocWith(ctx context.Context, sch envbackup.Schedule, proof envbackup.ScheduleProof, set obstacleSet) (wire.Schedule, error) {
 	f, err := s.forecasts.of(sch.ScheduleSpec)
 	if err != nil {
 		return wire.Schedule{}, err
@@ -57,7 +62,8 @@ func (s *server) scheduleDocWith(ctx context.Context, sch envbackup.Schedule, pr
 	}
 	body.Health, body.HealthDetail = health(sch, f.gap, body.LastGoodBackup, body.LastRun, s.Now().UTC())
 	addProof(&body, proof)
-	return body, s.addObstacles(ctx, sch, &body)
+	addObstacles(set, sch, &body)
+	return body, nil
 }
 
 // nextRun is when the schedule's next run starts: where the windows and its

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/envbackup/terraform-provider-envbackup/internal/envbackup"
@@ -14,14 +13,8 @@ import (
 // unreclaimedAfter is how long data may wait before the status says so (R12).
 const unreclaimedAfter = 7 * 24 * time.Hour
 
-// obstacles caches what is in the way of removals anywhere. It is little or
+// obstacleSet is what is in the way of removals anywhere. It is little or
 // nothing, and one look serves a listing of a thousand schedules.
-type obstacles struct {
-	mu    sync.Mutex
-	at    time.Time
-	known obstacleSet
-}
-
 type obstacleSet struct {
 	retention   map[verdictKey]envbackup.RetentionState
 	unreclaimed map[placeKey]envbackup.Repository
@@ -29,19 +22,10 @@ type obstacleSet struct {
 
 type placeKey struct{ environmentID, destinationID string }
 
-func (o *obstacles) drop() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.at = time.Time{}
-}
-
-func (s *server) obstaclesNow(ctx context.Context) (obstacleSet, error) {
-	s.obstacles.mu.Lock()
-	defer s.obstacles.mu.Unlock()
+// obstacles looks what is in the way now. Nothing is remembered: whoever asks
+// right after a run is told what that run met.
+func (s *server) obstacles(ctx context.Context) (obstacleSet, error) {
 	now := s.Now().UTC()
-	if age := now.Sub(s.obstacles.at); age >= 0 && age < verdictFor {
-		return s.obstacles.known, nil
-	}
 	set := obstacleSet{retention: map[verdictKey]envbackup.RetentionState{}, unreclaimed: map[placeKey]envbackup.Repository{}}
 	states, err := s.Store.Retentions(ctx)
 	if err != nil {
@@ -57,18 +41,13 @@ func (s *server) obstaclesNow(ctx context.Context) (obstacleSet, error) {
 	for _, r := range waiting {
 		set.unreclaimed[placeKey{r.EnvironmentID, r.DestinationID}] = r
 	}
-	s.obstacles.at, s.obstacles.known = now, set
 	return set, nil
 }
 
 // addObstacles says in a schedule's health what is in the way of removing old
 // backups. A worse verdict keeps its word; what only waits for a decision
 // changes none.
-func (s *server) addObstacles(ctx context.Context, sch envbackup.Schedule, body *wire.Schedule) error {
-	set, err := s.obstaclesNow(ctx)
-	if err != nil {
-		return err
-	}
+func addObstacles(set obstacleSet, sch envbackup.Schedule, body *wire.Schedule) {
 	var said []string
 	if body.HealthDetail != "" {
 		said = append(said, body.HealthDetail)
@@ -95,7 +74,6 @@ func (s *server) addObstacles(ctx context.Context, sch envbackup.Schedule, body 
 		}
 	}
 	body.HealthDetail = strings.Join(said, "; ")
-	return nil
 }
 
 func removals(n int, destination string) string {

@@ -40,9 +40,13 @@ func (s *server) listSchedules(ctx context.Context, in *struct{ wire.SchedulesQu
 	if err != nil {
 		return nil, err
 	}
+	set, err := s.obstacles(ctx)
+	if err != nil {
+		return nil, err
+	}
 	page := wire.SchedulePage{Items: make([]wire.Schedule, 0, len(items)), Cursor: next}
 	for _, sch := range items {
-		body, err := s.scheduleDocWith(ctx, sch, proofs[sch.ID])
+		body, err := s.scheduleDocWith(ctx, sch, proofs[sch.ID], set)
 		if err != nil {
 			return nil, err
 		}

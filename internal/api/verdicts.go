@@ -57,10 +57,9 @@ func (v *verdicts) put(key verdictKey, d decided) {
 	v.byKey[key] = d
 }
 
-// changed forgets what is remembered about a schedule's backups and its status.
+// changed forgets what is remembered about a schedule's backups.
 func (s *server) changed(scheduleID string) {
 	s.verdicts.drop(scheduleID)
-	s.obstacles.drop()
 }
 
 // drop forgets a schedule, after a change that retention would judge anew.
