@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/envbackup/terraform-provider-envbackup/internal/archiver"
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend"
 	"github.com/envbackup/terraform-provider-envbackup/internal/backend/mem"
@@ -29,7 +31,8 @@ import (
 
 // The corpus holds repositories that are damaged, and such as somebody made who
 // has the password and means harm. Each is the sound repository "base" but for
-// some objects. TestWriteHostileCorpus makes it anew.
+// some objects. TestHostileRepositories makes it anew, and then uses it, where
+// ENVBACKUP_WRITE_CORPUS is set: after the cases have changed.
 const hostileCorpus = "testdata/hostile.zip"
 
 // hostileOps is what is tried on each, in this order.
@@ -56,7 +59,13 @@ const maxHostileAlloc = 200 << 20
 //
 // It is not parallel, so that what it allocates is its own.
 func TestHostileRepositories(t *testing.T) {
+	if os.Getenv("ENVBACKUP_WRITE_CORPUS") != "" {
+		writeHostileCorpus(t)
+	}
 	base, cases := readCorpus(t)
+	if diff := cmp.Diff(sortedKeys(hostileCases), sortedKeys(cases)); diff != "" {
+		t.Errorf("the corpus is not of these cases; write it with ENVBACKUP_WRITE_CORPUS=1 (-cases +corpus):\n%s", diff)
+	}
 	worst := map[string]uint64{}
 	for i, name := range sortedKeys(cases) {
 		if testing.Short() && i%4 != 0 {

@@ -447,12 +447,9 @@ func (f *forger) lockNow() restic.ID {
 	return info.ID
 }
 
-// TestWriteHostileCorpus makes the corpus anew. Set ENVBACKUP_WRITE_CORPUS=1
-// after the cases have changed.
-func TestWriteHostileCorpus(t *testing.T) {
-	if os.Getenv("ENVBACKUP_WRITE_CORPUS") == "" {
-		t.Skip("the corpus is written when ENVBACKUP_WRITE_CORPUS is set")
-	}
+// writeHostileCorpus makes the corpus anew.
+func writeHostileCorpus(t *testing.T) {
+	t.Helper()
 	base := mem.New()
 	r := newRepo(t, base, withQuickLocks())
 	source := hostileSource(t)
